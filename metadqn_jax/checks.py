@@ -1,0 +1,74 @@
+"""Checks that fail while something is built, each in one sentence: what was expected, what came, what to change."""
+
+import math
+from typing import Any
+
+import jax
+
+
+class Misuse(ValueError):
+    """A mistake of the caller's; its message is one sentence that says how to mend it."""
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise `Misuse(sentence)` unless `condition` holds."""
+    if not condition:
+        raise Misuse(sentence)
+
+
+def is_traced(value: Any) -> bool:
+    """True inside `jit`, `vmap` or `grad`, where a value is not known yet and cannot be checked."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """A static whole number of at least `least`; raises `Misuse` otherwise."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    require(whole and value >= least, f"{name} must be a whole number of at least {least}, got {value!r}; change {name}.")
+    return value
+
+
+def check_real(name: str, value: Any, least: float = 0.0, most: float = math.inf) -> Any:
+    """A finite number within [least, most]; traced values, as in a sweep, pass unchecked. Raises `Misuse`."""
+    if is_traced(value):
+        return value
+    try:
+        inside = math.isfinite(value) and least <= value <= most
+    except TypeError:
+        inside = False
+    bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+    require(inside, f"{name} must be a finite number {bounds}, got {value!r}; change {name}.")
+    return value
+
+
+def check_name(kind: str, name: str, table: Any) -> Any:
+    """The entry of `table` called `name`; raises `Misuse` listing the names that exist."""
+    require(name in table, f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(table))}.")
+    return table[name]
+
+
+def describe(tree: Any) -> str:
+    """A pytree's leaves as `path: dtype[shape]`, to be quoted in an error.
+
+    >>> describe({"obs": jax.ShapeDtypeStruct((4,), "float32")})
+    "['obs']: float32[4]"
+    """
+
+    def leaf(path, value):
+        shape = ",".join(map(str, value.shape))
+        return f"{jax.tree_util.keystr(path)}: {value.dtype}[{shape}]"
+
+    return "; ".join(leaf(path, value) for path, value in jax.tree_util.tree_leaves_with_path(tree))
+
+
+def check_same(what: str, expected: Any, got: Any, cure: str) -> None:
+    """Two abstract pytrees (from `jax.eval_shape`) have one structure, shapes and dtypes; raises `Misuse`."""
+    same_tree = jax.tree.structure(expected) == jax.tree.structure(got)
+    require(same_tree, f"{what} must keep its structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}; {cure}.")
+    pairs = zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True)
+    for (path, want), have in pairs:
+        require(
+            want.shape == have.shape and want.dtype == have.dtype,
+            f"{what}{jax.tree_util.keystr(path)} must stay {want.dtype}{list(want.shape)}, "
+            f"got {have.dtype}{list(have.shape)}; {cure}.",
+        )

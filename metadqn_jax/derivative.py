@@ -1,0 +1,69 @@
+"""How the inner solve is differentiated, apart from what the solve is.
+
+A derivative is `(gradient, update, steps) -> solve`, with
+    gradient: (fast, given) -> g           the inner gradient at `fast`; `given` is all that it depends on besides
+    update:   (fast, given, g) -> fast     one step of the rule
+    solve:    (fast, given) -> fast        `steps` of them, with the derivative that the name says
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metadqn_jax import trees
+
+
+def unrolled(gradient: Callable, update: Callable, steps: int) -> Callable:
+    """Backpropagation through every inner step: MAML's second-order derivative (Finn et al. 2017, eq. 1)."""
+
+    def solve(fast, given):
+        def step(fast, _):
+            return update(fast, given, gradient(fast, given)), None
+
+        return jax.lax.scan(step, fast, length=steps)[0]
+
+    return solve
+
+
+def first_order(gradient: Callable, update: Callable, steps: int) -> Callable:
+    """Inner gradients count as constants, so that dφ_K/dθ = I for SGD (Finn et al. 2017, section 5.2)."""
+    return unrolled(lambda fast, given: trees.stop(gradient(fast, given)), update, steps)
+
+
+def detached(gradient: Callable, update: Callable, steps: int) -> Callable:
+    """The solution counts as a constant: no derivative at all."""
+    solve = unrolled(gradient, update, steps)
+    return lambda fast, given: trees.stop(solve(trees.stop(fast), trees.stop(given)))
+
+
+def gradient_of(loss: Callable) -> Callable:
+    """∂loss/∂p for a scalar `loss(p, given, data)`, whose own derivative is one forward-over-reverse pass.
+
+    With u the cotangent of g = ∂₁loss, the cotangents of p and `given` are the derivative of (∂₁loss, ∂₂loss) along
+    u in p: second derivatives commute. It keeps only p, `given` and `data` between the passes, where reverse over
+    reverse keeps every activation of every step. `data` is fixed: its cotangent is zero, float0 for whole numbers.
+    """
+
+    @jax.custom_vjp
+    def gradient(p, given, data):
+        return jax.grad(loss)(p, given, data)
+
+    def forward(p, given, data):
+        return gradient(p, given, data), (p, given, data)
+
+    def backward(kept, u):
+        p, given, data = kept
+        _, (of_p, of_given) = jax.jvp(lambda p: jax.grad(loss, (0, 1))(p, given, data), (p,), (u,))
+        return of_p, of_given, jax.tree.map(_no_cotangent, data)
+
+    gradient.defvjp(forward, backward)
+    return gradient
+
+
+def _no_cotangent(leaf: Any) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)

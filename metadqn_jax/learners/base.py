@@ -1,0 +1,125 @@
+"""The one interface of all meta-learners, where an outer loss may be measured, and the checks of both."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.checks import check_same, require
+from metadqn_jax.td import Views
+from metadqn_jax.types import Array, Fast, Info, Key, Lifetime, Outputs, Params, QNetwork, Slow, Transition
+
+
+class MetaLearner(NamedTuple):
+    """Pure functions: five about one task, and one that carries what is not differentiated.
+
+    init:  (key) -> (Params, memory)                                 once per run
+    begin: (key, slow) -> Fast                                       once per task
+    q:     (slow, fast, obs) -> outputs                              every step
+    adapt: (key, slow, fast, Transition [T, E]) -> (Fast, Info)      every segment
+    loss:  (key, slow, Lifetime) -> (scalar, Info)                   its gradient in slow.params is the outer step
+    remember: (key, slow, Lifetime [B, …]) -> memory                 after an outer step, same structure
+    """
+
+    init: Callable[[Key], tuple[Params, Any]]
+    begin: Callable[[Key, Slow], Fast]
+    q: Callable[[Slow, Fast, Array], Outputs]
+    adapt: Callable[[Key, Slow, Fast, Transition], tuple[Fast, Info]]
+    loss: Callable[[Key, Slow, Lifetime], tuple[Array, Info]]
+    remember: Callable[[Key, Slow, Lifetime], Any]
+
+
+def forget(key: Key, slow: Slow, lifetimes: Lifetime) -> Any:
+    """`remember` of a learner that remembers nothing: the memory as it was."""
+    return slow.memory
+
+
+def first_slow(learner: MetaLearner, key: Key) -> Slow:
+    """The slow state at the start of a run; the target network starts equal to the parameters."""
+    params, memory = learner.init(key)
+    return Slow(params, jax.tree.map(jnp.copy, params), memory, jnp.zeros((), jnp.int32))
+
+
+# --- measures: where in a lifetime the outer loss is taken.
+# (fast, advance, score, experience [K, …]) -> scalar, with advance: (fast, segment) -> fast, score: (fast, segment) -> scalar
+
+
+def before(fast: Fast, advance: Callable, score: Callable, experience: Transition) -> Array:
+    """All segments, with no adaptation: multi-task learning."""
+    return jnp.mean(jax.vmap(lambda segment: score(fast, segment))(experience))
+
+
+def throughout(fast: Fast, advance: Callable, score: Callable, experience: Transition) -> Array:
+    """Every segment but the first, each with what all before it taught."""
+
+    def step(fast, segments):
+        now, following = segments
+        fast = advance(fast, now)
+        return fast, score(fast, following)
+
+    _check_segments(experience)
+    past, future = jax.tree.map(lambda leaf: leaf[:-1], experience), jax.tree.map(lambda leaf: leaf[1:], experience)
+    return jnp.mean(jax.lax.scan(step, fast, (past, future))[1])
+
+
+def after(fast: Fast, advance: Callable, score: Callable, experience: Transition) -> Array:
+    """The last segment only, with what all before it taught: MAML's query loss (Finn et al. 2017, eq. 1)."""
+    _check_segments(experience)
+    past = jax.tree.map(lambda leaf: leaf[:-1], experience)
+    fast = jax.lax.scan(lambda fast, segment: (advance(fast, segment), None), fast, past)[0]
+    return score(fast, jax.tree.map(lambda leaf: leaf[-1], experience))
+
+
+def _check_segments(experience: Transition) -> None:
+    segments = experience.reward.shape[0]
+    require(segments >= 2, f"a loss after adaptation needs a support and a query, got span.segments={segments}; raise it to 2.")
+
+
+def views_of(network: QNetwork, params: Any, bootstrap: Any, segment: Transition) -> Views:
+    """The Views [T, E] of a segment [T, E]; `params` and `bootstrap` are (network parameters, context) pairs."""
+    def outputs(pair, obs):
+        weights, context = pair
+        return jax.vmap(jax.vmap(lambda o: network.apply(weights, o, context)))(obs)
+
+    return Views(
+        now=outputs(params, segment.obs),
+        next=outputs(params, segment.next_obs),
+        bootstrap_now=outputs(bootstrap, segment.obs),
+        bootstrap_next=outputs(bootstrap, segment.next_obs),
+    )
+
+
+def td_loss(loss: Callable, network: QNetwork, params: Any, bootstrap: Any, segment: Transition) -> Array:
+    """The mean over a segment [T, E] of a TD loss that is written for one stream [T]."""
+    views = views_of(network, params, bootstrap, segment)
+    return jnp.mean(jax.vmap(loss, in_axes=1)(views, segment))
+
+
+# --- checks, by shapes alone
+
+
+def check_learner(learner: MetaLearner, segment: Transition, lifetime: Lifetime, lifetimes: Lifetime) -> None:
+    """Raise `Misuse` unless the learner's functions fit together; the arguments are abstract and say the sizes."""
+    key = jax.random.key(0)
+    slow = jax.eval_shape(lambda key: first_slow(learner, key), key)
+    fast = jax.eval_shape(learner.begin, key, slow)
+    adapted, info = jax.eval_shape(learner.adapt, key, slow, fast, segment)
+    check_same("what adapt returns", fast, adapted, "let adapt return a fast state of begin's structure, shapes and dtypes")
+    scalars = all(leaf.shape == () for leaf in jax.tree.leaves(info))
+    require(scalars, f"adapt's info must be a dict of scalars, got {info}; reduce it.")
+    loss, _ = jax.eval_shape(learner.loss, key, slow, lifetime)
+    require(loss.shape == (), f"the loss of one lifetime must be a scalar, got shape {loss.shape}; take a mean.")
+    memory = jax.eval_shape(learner.remember, key, slow, lifetimes)
+    check_same("what remember returns", slow.memory, memory, "let remember return memory of init's structure, shapes and dtypes")
+
+
+def segment_like(distribution: Any, steps: int, streams: int) -> Transition:
+    """The abstract Transition [T, E] that a task distribution gives."""
+    spec = distribution.spec
+    action = jax.eval_shape(spec.head.sample, jax.random.key(0))
+    one = jax.ShapeDtypeStruct
+    flag = one((), jnp.bool_)
+    step = Transition(spec.observation, action, one((), jnp.float32), spec.observation, flag, flag)
+    return jax.tree.map(lambda leaf: one((steps, streams, *leaf.shape), leaf.dtype), step)
+

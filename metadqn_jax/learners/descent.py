@@ -1,0 +1,205 @@
+"""Learners that adapt by gradient steps on a TD loss: subset × rule × derivative × measure."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax import trees
+from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.derivative import first_order, gradient_of, unrolled
+from metadqn_jax.learners.base import MetaLearner, after, forget, td_loss
+from metadqn_jax.td import Loss
+from metadqn_jax.types import Array, Params, QNetwork, Slow, Transition
+
+
+class Policy(NamedTuple):
+    """All that a Q-network reads besides the observation; `context` is a vector, or None."""
+
+    network: Params
+    context: Any
+
+
+class Learnt(NamedTuple):
+    """A descent's slow parameters: where adaptation starts, and what its rule has learned (its rates)."""
+
+    start: Policy
+    rates: Any
+
+
+class Descending(NamedTuple):
+    """A descent's fast state: the moving weights, the rule's state, and the number of steps taken so far (int32 [])."""
+
+    weights: Any
+    rule: Any
+    steps: Array
+
+
+class Subset(NamedTuple):
+    """Which weights move. pick: (policy) -> weights to start from;  place: (policy, weights) -> policy."""
+
+    pick: Callable[[Policy], Any]
+    place: Callable[[Policy, Any], Policy]
+
+
+class Rule(NamedTuple):
+    """How weights follow a gradient.
+
+    rates: (weights) -> meta-learned numbers of the rule, () if none.      begin: (weights) -> the rule's state
+    update: (rates, state, step, weights, gradient) -> (weights, state)
+    """
+
+    rates: Callable
+    begin: Callable
+    update: Callable
+
+
+all_weights = Subset(pick=lambda policy: policy.network, place=lambda policy, weights: policy._replace(network=weights))
+
+
+def sgd(rate: Any, clip: Any = 1.0) -> Rule:
+    """weights − rate · gradient, the gradient clipped to a global norm of `clip`. Raises `Misuse` if either is negative."""
+    check_real("the inner rate", rate)
+    check_real("the inner clip", clip)
+
+    def update(rates, state, step, weights, gradient):
+        return trees.subtract(weights, trees.scale(rate, trees.clip(gradient, clip))), state
+
+    return Rule(rates=lambda weights: (), begin=lambda weights: (), update=update)
+
+
+# --- the inner bootstrap: (current, start, target) -> the policy that values the successor; all three are policies:
+# current, the one being adapted; start, the meta-parameters; target, the target network
+
+
+def from_current(current: Policy, start: Policy, target: Policy) -> Policy:
+    """The adapting network itself; the gradient step does not differentiate it, the outer derivative does."""
+    return current
+
+
+def from_start(current: Policy, start: Policy, target: Policy) -> Policy:
+    """The meta-parameters: all steps regress to one frozen network; the outer derivative flows through it."""
+    return start
+
+
+def from_stopped(current: Policy, start: Policy, target: Policy) -> Policy:
+    """The adapting network, a constant for the outer derivative too."""
+    return trees.stop(current)
+
+
+def from_target(current: Policy, start: Policy, target: Policy) -> Policy:
+    """The target network, not adapted; a constant."""
+    return trees.stop(target)
+
+
+# --- the outer target: (adapted, shadow, target) -> the policy that the outer loss bootstraps from, always a constant
+
+
+def shadow_target(adapted: Policy, shadow: Policy, target: Policy) -> Policy:
+    """The target network adapted by the same rule on the same support."""
+    return shadow
+
+
+def plain_target(adapted: Policy, shadow: Policy, target: Policy) -> Policy:
+    """The target network as it is."""
+    return target
+
+
+def own_target(adapted: Policy, shadow: Policy, target: Policy) -> Policy:
+    """The adapted network itself."""
+    return adapted
+
+
+def descend(
+    network: QNetwork,
+    inner: Loss,
+    outer: Loss,
+    *,
+    subset: Subset = all_weights,
+    rule: Rule,
+    derivative: Callable = unrolled,
+    measure: Callable = after,
+    steps: int,
+    bootstrap: Callable = from_current,
+    target: Callable = shadow_target,
+) -> MetaLearner:
+    """Adapt by `steps` gradient steps of `rule` on the `inner` TD loss of each segment; learn by the `outer` one.
+
+    With φ the weights of `subset` in θ = slow.params:  φ ← rule(φ, ∂₁ L_inner(φ, w)) with w = `bootstrap`, and the outer
+    loss is L_outer(φ_K, stop w′) on what `measure` says, with w′ = `target`. Support and query data count as fixed
+    samples, though ε-greedy made them depend on θ. Raises `Misuse` on `steps` < 1.
+    """
+    check_count("steps", steps)
+
+    def inner_loss(weights, given, segment):
+        start, bootstrap_from = given
+        return td_loss(inner, network, subset.place(start, weights), bootstrap_from, segment)
+
+    inner_gradient = gradient_of(inner_loss)
+
+    def gradient(fast, given):
+        learnt, target_policy, segment = given
+        current = subset.place(learnt.start, fast.weights)
+        bootstrap_from = bootstrap(current, learnt.start, target_policy)
+        return inner_gradient(fast.weights, (learnt.start, bootstrap_from), segment)
+
+    def update(fast, given, g):
+        learnt, _, _ = given
+        weights, state = rule.update(learnt.rates, fast.rule, fast.steps, fast.weights, g)
+        return Descending(weights, state, fast.steps + 1)
+
+    solve = derivative(gradient, update, steps)
+
+    def start_from(learnt):
+        weights = subset.pick(learnt.start)
+        return Descending(weights, rule.begin(weights), jnp.zeros((), jnp.int32))
+
+    def init(key):
+        start = Policy(network.init(key), None)
+        return Learnt(start, rule.rates(subset.pick(start))), ()
+
+    def q(slow, fast, obs):
+        return network.apply(*_at(obs, subset.place(slow.params.start, fast.weights)))
+
+    def adapt(key, slow, fast, segment):
+        adapted = solve(fast, (slow.params, slow.target.start, segment))
+        return adapted, {"moved": jnp.sqrt(trees.squared_norm(trees.subtract(adapted.weights, fast.weights)))}
+
+    def loss(key, slow: Slow, lifetime):
+        online, shadow = slow.params, trees.stop(slow.target)
+
+        def advance(pair, segment):
+            fast, shade = pair
+            return solve(fast, (online, shadow.start, segment)), solve(shade, (shadow, shadow.start, segment))
+
+        def score(pair, segment: Transition):
+            fast, shade = pair
+            adapted = subset.place(online.start, fast.weights)
+            bootstrap_from = target(adapted, subset.place(shadow.start, shade.weights), shadow.start)
+            return td_loss(outer, network, adapted, trees.stop(bootstrap_from), segment)
+
+        pair = start_from(online), start_from(shadow)
+        return measure(pair, advance, score, lifetime.experience), {}
+
+    return MetaLearner(init, lambda key, slow: start_from(slow.params), q, adapt, loss, forget)
+
+
+def _at(obs: Array, policy: Policy) -> tuple[Params, Array, Any]:
+    return policy.network, obs, policy.context
+
+
+def maml(network: QNetwork, *, inner: Loss, outer: Loss, rate: Any, steps: int, **choices: Any) -> MetaLearner:
+    """MAML on TD losses (Finn et al. 2017, eq. 1 and algorithm 3): one for the inner steps, one for the outer.
+
+    Differs from the paper: Q-learning in place of policy gradients; the support set is data.
+    """
+    return descend(network, inner, outer, rule=sgd(rate), derivative=unrolled, measure=after, steps=steps, **choices)
+
+
+def fomaml(network: QNetwork, *, inner: Loss, outer: Loss, rate: Any, steps: int, **choices: Any) -> MetaLearner:
+    """First-order MAML on TD losses (Finn et al. 2017, section 5.2): one for the inner steps, one for the outer.
+
+    Differs from the paper: Q-learning in place of policy gradients; the support set is data.
+    """
+    return descend(network, inner, outer, rule=sgd(rate), derivative=first_order, measure=after, steps=steps, **choices)

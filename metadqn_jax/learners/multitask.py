@@ -1,0 +1,85 @@
+"""The baselines: one DQN for all tasks, the same fine-tuned, and a DQN from scratch in each task."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metadqn_jax import replay, trees
+from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.derivative import detached
+from metadqn_jax.learners.base import MetaLearner, before, forget, td_loss
+from metadqn_jax.learners.descent import Rule, descend, plain_target, sgd
+from metadqn_jax.loops import repeat
+from metadqn_jax.td import Loss
+from metadqn_jax.types import Array, Params, QNetwork
+
+
+def multitask(network: QNetwork, *, loss: Loss) -> MetaLearner:
+    """One DQN for all tasks, which never adapts (Mnih et al. 2015, on p(τ) in place of one task)."""
+    still = finetune(network, loss=loss, rule=sgd(0.0), steps=1)
+    return still._replace(adapt=lambda key, slow, fast, segment: (fast, {}))
+
+
+def finetune(network: QNetwork, *, loss: Loss, rule: Rule, steps: int) -> MetaLearner:
+    """Multi-task DQN that takes gradient steps at test time; it shares `slow` with `multitask`, and its training loss."""
+    return descend(
+        network, loss, loss, rule=rule, derivative=detached, measure=before, steps=steps, target=plain_target
+    )
+
+
+class Scratch(NamedTuple):
+    """A DQN's whole state within one task."""
+
+    params: Params
+    target: Params
+    opt_state: Any
+    store: replay.Store  # of transitions
+
+
+def scratch(
+    network: QNetwork,
+    transition: Any,
+    *,
+    loss: Loss,
+    rate: Any,
+    steps: int,
+    capacity: int,
+    minibatch: int = 64,
+    polyak: Any = 0.05,
+) -> MetaLearner:
+    """A DQN from random weights in every task, with its own replay and Adam: nothing is meta-learned (Mnih et al. 2015).
+
+    transition: one Transition, abstract or concrete, for the store of `capacity`.   steps: updates after each segment,
+    each on `minibatch` stored transitions (so that a loss's traces have length 1).
+    Differs from the paper: Polyak-averaged target (Lillicrap et al. 2016), Adam. Raises `Misuse` on sizes < 1.
+    """
+    for name, size in (("steps", steps), ("capacity", capacity), ("minibatch", minibatch)):
+        check_count(name, size)
+    check_real("the rate", rate)
+    optimizer = optax.adam(rate)
+
+    def begin(key, slow):
+        params = network.init(key)
+        return Scratch(params, jax.tree.map(jnp.copy, params), optimizer.init(params), replay.make_store(transition, capacity))
+
+    def update(key, i, fast):
+        batch = jax.tree.map(lambda leaf: leaf[None], replay.sample(key, fast.store, minibatch))  # [1, minibatch]: T = 1
+
+        def minibatch_loss(params):
+            return td_loss(loss, network, (params, None), trees.stop((fast.target, None)), batch)
+
+        gradient = jax.grad(minibatch_loss)(fast.params)
+        change, opt_state = optimizer.update(gradient, fast.opt_state, fast.params)
+        params = trees.add(fast.params, change)
+        return Scratch(params, trees.mix(fast.target, params, polyak), opt_state, fast.store), None
+
+    def adapt(key, slow, fast, segment):
+        fast = fast._replace(store=replay.add(fast.store, trees.flatten_axes(segment, 2)))
+        return repeat(key, steps, update, fast)[0], {}
+
+    def q(slow, fast, obs: Array):
+        return network.apply(fast.params, obs, None)
+
+    return MetaLearner(lambda key: ((), ()), begin, q, adapt, lambda key, slow, lifetime: (jnp.zeros(()), {}), forget)

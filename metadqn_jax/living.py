@@ -1,0 +1,112 @@
+"""Living in tasks: the one way in which training collects experience and evaluation measures it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax import trees
+from metadqn_jax.learners.base import MetaLearner
+from metadqn_jax.loops import repeat
+from metadqn_jax.tasks.base import TaskDistribution
+from metadqn_jax.types import ActionHead, Array, Info, Key, Lifetime, Slow, Span, Task, Transition, World
+
+
+class Stream(NamedTuple):
+    """Where one stream stands: the world, its observation, and what exploration carries along."""
+
+    world: World
+    obs: Array
+    noise: Any
+
+
+class Life(NamedTuple):
+    """A lifetime, the fast states of its adaptations (leading [adaptations + 1], the first before any), and their infos."""
+
+    lifetime: Lifetime
+    fasts: Any
+    infos: Info
+
+
+def start(key: Key, distribution: TaskDistribution, task: Task) -> Stream:
+    """A stream at the start of an episode."""
+    world, obs = distribution.reset(key, task)
+    return Stream(world, obs, trees.strengthen(distribution.spec.head.rest()))
+
+
+def rollout(
+    key: Key, act: Callable, distribution: TaskDistribution, task: Task, stream: Stream, steps: int
+) -> tuple[Stream, Transition]:
+    """`steps` (T) steps of one stream with `act: (key, t, noise, obs) -> (noise, action)`: the stream, Transition [T]."""
+
+    def step(key, t, stream):
+        key_act, key_step = jax.random.split(key)
+        noise, action = act(key_act, t, stream.noise, stream.obs)
+        world, step = distribution.step(key_step, task, stream.world, distribution.spec.head.decode(action))
+        seen = Transition(stream.obs, action, step.reward, step.transition_obs, step.terminated, step.truncated)
+        return Stream(world, step.obs, noise), seen
+
+    return repeat(key, steps, step, stream)
+
+
+def epsilon_greedy(head: ActionHead, q: Callable[[Array], Any], epsilon: Callable[[Array], Any]) -> Callable:
+    """Act greedily on `q(obs)` but for exploration, with ε = `epsilon(t)`."""
+
+    def act(key, t, noise, obs):
+        return head.perturb(key, noise, head.greedy(q(obs)), epsilon(t))
+
+    return act
+
+
+def live(
+    key: Key,
+    learner: MetaLearner,
+    slow: Slow,
+    distribution: TaskDistribution,
+    task: Task,
+    span: Span,
+    explore: Callable,
+    *,
+    repeats: int = 1,
+) -> Life:
+    """One lifetime in one task: K segments of T steps in E streams, with `adapt` called `repeats` times after each.
+
+    `explore(outer_step, segment, t)` is the exploration rate ε. Segments do not reset the world. A one-step learner
+    with `repeats` = k shows every one of k gradient steps on the same segment.
+    """
+    head = distribution.spec.head
+    key_begin, key_start, key_segments = jax.random.split(key, 3)
+
+    def segment(key, k, carry):
+        fast, streams = carry
+        key_streams, key_adapt = jax.random.split(key)
+        act = epsilon_greedy(head, lambda obs: learner.q(slow, fast, obs), lambda t: explore(slow.step, k, t))
+
+        def one(key, stream):
+            return rollout(key, act, distribution, task, stream, span.steps)
+
+        streams, experience = jax.vmap(one, out_axes=(0, 1))(jax.random.split(key_streams, span.streams), streams)
+
+        def adapt(key, i, fast):
+            fast, info = learner.adapt(key, slow, fast, experience)
+            return fast, (fast, info)
+
+        fast, (fasts, infos) = repeat(key_adapt, repeats, adapt, fast)
+        return (fast, streams), (experience, fasts, infos)
+
+    fast = learner.begin(key_begin, slow)
+    streams = jax.vmap(lambda key: start(key, distribution, task))(jax.random.split(key_start, span.streams))
+    _, (experience, fasts, infos) = repeat(key_segments, span.segments, segment, (fast, streams))
+    fasts = jax.tree.map(lambda now, later: jnp.concatenate([now[None], later]), fast, trees.flatten_axes(fasts, 2))
+    return Life(Lifetime(task, experience), fasts, trees.mean(infos, (0, 1)))
+
+
+def episode_return(key: Key, act: Callable, distribution: TaskDistribution, task: Task, horizon: int) -> Array:
+    """The undiscounted return of one episode from reset, [] float; steps after its end count nothing."""
+    key_start, key_steps = jax.random.split(key)
+    stream = start(key_start, distribution, task)
+    _, seen = rollout(key_steps, act, distribution, task, stream, horizon)
+    ended = jnp.cumsum(seen.terminated | seen.truncated)
+    alive = jnp.concatenate([jnp.zeros(1, ended.dtype), ended[:-1]]) == 0
+    return jnp.sum(jnp.where(alive, seen.reward, 0.0))

@@ -1,0 +1,122 @@
+"""Q-networks: flax modules behind `init(key) -> params` and `apply(params, obs, context) -> outputs`.
+
+The parameters of the output layers live under names that start with "head", the others' with "torso".
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from metadqn_jax.checks import check_count, require
+from metadqn_jax.types import Array, QNetwork, Spec
+
+
+class _Dense(nn.Module):
+    """Dense layers, each followed by LayerNorm (if asked) and the activation."""
+
+    sizes: Sequence[int]
+    activation: Callable
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(self, x):
+        for size in self.sizes:
+            x = nn.Dense(size)(x)
+            x = nn.LayerNorm()(x) if self.layer_norm else x
+            x = self.activation(x)
+        return x
+
+
+class _Convolutions(nn.Module):
+    """3×3 convolutions over an observation [height, width, channels], flattened at the end."""
+
+    channels: Sequence[int]
+    activation: Callable
+
+    @nn.compact
+    def __call__(self, x):
+        for channels in self.channels:
+            x = self.activation(nn.Conv(channels, (3, 3))(x))
+        return x.reshape(-1)
+
+
+class _QModule(nn.Module):
+    """torso → head, or torso → value + centred advantage. The context joins what the dense layers read."""
+
+    width: int
+    bins: int
+    channels: Sequence[int]
+    hidden: Sequence[int]
+    activation: Callable
+    dueling: bool
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(self, obs, context):
+        x = obs.astype(jnp.promote_types(obs.dtype, jnp.float32))
+        x = _Convolutions(self.channels, self.activation, name="torso_image")(x) if self.channels else x.reshape(-1)
+        x = x if context is None else jnp.concatenate([x, context])
+        x = _Dense(self.hidden, self.activation, self.layer_norm, name="torso")(x)
+        if not self.dueling:
+            return nn.Dense(self.width, name="head")(x)
+        advantage = nn.Dense(self.width, name="head_advantage")(x).reshape(-1, self.bins)
+        value = nn.Dense(self.bins, name="head_value")(x)
+        return (value[None] + advantage - advantage.mean(0, keepdims=True)).reshape(-1)
+
+
+def mlp(
+    spec: Spec,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    activation: Callable = nn.relu,
+    dueling: bool = False,
+    layer_norm: bool = False,
+    context: int = 0,
+) -> QNetwork:
+    """A multilayer perceptron over the flattened observation; with `dueling`, Wang et al. 2016, eq. 9.
+
+    `context` is the size of the vector that a learner appends to the observation (CAVIA, PEARL), 0 for none. Raises `Misuse`.
+
+    >>> from metadqn_jax.actions import discrete
+    >>> network = mlp(Spec(jax.ShapeDtypeStruct((4,), jnp.float32), discrete(2)))
+    >>> network.apply(network.init(jax.random.key(0)), jnp.zeros(4), None).shape
+    (2,)
+    """
+    return _network(spec, (), hidden, activation, dueling, layer_norm, context)
+
+
+def cnn(
+    spec: Spec,
+    *,
+    channels: Sequence[int] = (16, 32),
+    hidden: Sequence[int] = (128,),
+    activation: Callable = nn.relu,
+    dueling: bool = False,
+    layer_norm: bool = False,
+    context: int = 0,
+) -> QNetwork:
+    """3×3 convolutions over an image-like observation [height, width, channels], then dense layers. Raises `Misuse`."""
+    shape = spec.observation.shape
+    require(len(shape) == 3, f"a CNN needs observations [height, width, channels], got shape {shape}; use mlp instead.")
+    require(len(channels) > 0, "a CNN needs at least one convolution, got channels=(); use mlp instead.")
+    return _network(spec, channels, hidden, activation, dueling, layer_norm, context)
+
+
+def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -> QNetwork:
+    for name, sizes in (("channels", channels), ("hidden", hidden)):
+        for size in sizes:
+            check_count(name, size)
+    check_count("context", context, least=0)
+    bins = 1 if spec.head.support is None else spec.head.support.bins
+    module = _QModule(spec.head.width, bins, tuple(channels), tuple(hidden), activation, dueling, layer_norm)
+
+    def init(key: Array):
+        obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)
+        return module.init(key, obs, jnp.zeros(context) if context else None)["params"]
+
+    def apply(params, obs, context):
+        return module.apply({"params": params}, obs, context)
+
+    return QNetwork(init, apply)

@@ -1,0 +1,162 @@
+"""Distributions over tasks, their splits into train and test, and what a family of tasks brings along."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.checks import check_real, check_same, require
+from metadqn_jax.types import Array, Key, Span, Spec, Step, Task, World
+
+
+class TaskDistribution(NamedTuple):
+    """p(τ) and how to live in a task. All functions are about one task and one stream.
+
+    sample: (key) -> Task
+    reset:  (key, task) -> (World, obs)
+    step:   (key, task, world, action) -> (World, Step)     restarts by itself where an episode ends
+    spec:   Spec                                            static: observation shape, action head
+    """
+
+    sample: Callable[[Key], Task]
+    reset: Callable[[Key, Task], tuple[World, Array]]
+    step: Callable[[Key, Task, World, Array], tuple[World, Step]]
+    spec: Spec
+
+
+class TaskSplit(NamedTuple):
+    """Two distributions that share no task; made by `split` or `separate`, which see to that."""
+
+    train: TaskDistribution
+    test: TaskDistribution
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a family needs to be meta-learned with a Q-network: sizes, and the losses' and exploration's numbers."""
+
+    span: Span  # of one training lifetime: the last segment is the query
+    discount: float
+    inner_trace: float  # λ of the inner loss
+    outer_trace: float  # λ of the outer loss
+    reward_scale: float
+    query_epsilon: float  # ε of the last segment; the support's is 1
+    inner_rate: float = 0.1
+    inner_steps: int = 3
+    outer_rate: float = 3e-3
+    meta_batch: int = 16
+    outer_steps: int = 2_000
+    support_epsilon: float = 1.0
+
+
+class Family(NamedTuple):
+    """A task family as experiments use it.
+
+    `optimum: (key, task) -> []` is the best expected return of an episode whose start is drawn with `key`, the task
+    being known; `horizon` is an episode's length in steps.
+    """
+
+    split: TaskSplit
+    recipe: Recipe
+    horizon: int
+    optimum: Callable[[Key, Task], Array]
+
+
+def check_distribution(distribution: TaskDistribution) -> None:
+    """Raise `Misuse` unless reset and step agree on shapes and dtypes, so that a stream can run in a loop."""
+    key, spec = jax.random.key(0), distribution.spec
+    task = jax.eval_shape(distribution.sample, key)
+    world, obs = jax.eval_shape(distribution.reset, key, task)
+    action = jax.eval_shape(lambda key: spec.head.decode(spec.head.sample(key)), key)
+    after, step = jax.eval_shape(distribution.step, key, task, world, action)
+    check_same("the observation of reset", spec.observation, obs, "change spec.observation or reset")
+    check_same("the world after a step", world, after, "return from step what reset returns")
+    check_same("the observation of step", spec.observation, step.obs, "return from step what reset returns")
+    check_same("the true successor", spec.observation, step.transition_obs, "return the observation before any reset")
+    flag, number = jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.float32)
+    flags = (step.terminated, step.truncated)
+    check_same("the step's flags", (flag, flag), flags, "return terminated and truncated as bool scalars")
+    check_same("the reward", number, step.reward, "return a float32 scalar")
+
+
+def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:
+    """Give each task to one side by a hash of its numbers: about `test_share` of p(τ) to test, the rest to train.
+
+    A side draws from p(τ) until a task is its own, so no task can ever be on both sides, in finite families too.
+    Raises `Misuse` where 1,024 draws leave a side without a task.
+    """
+    check_real("test_share", test_share, least=0.001, most=0.999)
+    border = jnp.uint32(test_share * 2**32)
+
+    def is_test(task):
+        return fingerprint(task) < border
+
+    with jax.ensure_compile_time_eval():
+        sides = jax.jit(lambda key: jax.vmap(lambda k: is_test(distribution.sample(k)))(jax.random.split(key, 1024)))
+        drawn = sides(jax.random.key(0))
+    for name, empty in (("test", not drawn.any()), ("train", drawn.all())):
+        require(not empty, f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share.")
+
+    def side(wanted):
+        def sample(key):
+            def redraw(state):
+                i, _ = state
+                return i + 1, distribution.sample(jax.random.fold_in(key, i))
+
+            start = redraw((jnp.int32(0), None))
+            return jax.lax.while_loop(lambda state: is_test(state[1]) != wanted, redraw, start)[1]
+
+        return distribution._replace(sample=sample)
+
+    return TaskSplit(train=side(False), test=side(True))
+
+
+def separate(distribution: TaskDistribution, train: Task, test: Task) -> TaskSplit:
+    """Uniform draws from two finite sets of tasks, each a pytree with a leading [tasks]. Raises `Misuse` if they overlap."""
+    seen = [set(map(int, jax.vmap(fingerprint)(tasks))) for tasks in (train, test)]
+    require(all(seen), "a split needs at least one train and one test task, got an empty set; add tasks to it.")
+    both = len(seen[0] & seen[1])
+    require(both == 0, f"train and test must share no task, got {both} in common; remove these from one side.")
+    return TaskSplit(train=finite(distribution, train), test=finite(distribution, test))
+
+
+def finite(distribution: TaskDistribution, tasks: Task) -> TaskDistribution:
+    """`distribution` restricted to uniform draws from `tasks`, a pytree with a leading [tasks]."""
+    count = jax.tree.leaves(tasks)[0].shape[0]
+
+    def sample(key):
+        i = jax.random.randint(key, (), 0, count)
+        return jax.tree.map(lambda leaf: leaf[i], tasks)
+
+    return distribution._replace(sample=sample)
+
+
+def fingerprint(task: Task) -> Array:
+    """A hash of a task's numbers, uint32 []: equal tasks have equal ones (murmur3's finaliser over position and bits)."""
+    total = jnp.uint32(0)
+    for leaf in jax.lax.optimization_barrier(jax.tree.leaves(task)):  # hash what is returned, not a refused rounding of it
+        flat = jnp.ravel(jnp.asarray(leaf))
+        bits = _bits(flat)
+        place = jnp.arange(1, bits.size + 1, dtype=jnp.uint32)
+        total = _scramble(total + jnp.sum(_scramble(bits + _scramble(place)), dtype=jnp.uint32))
+    return total
+
+
+def _bits(flat: Array) -> Array:
+    if jnp.issubdtype(flat.dtype, jnp.floating):
+        flat = flat.astype(jnp.float32) + 0.0  # −0 and 0 are one number
+        return jax.lax.bitcast_convert_type(flat, jnp.uint32)
+    return flat.astype(jnp.uint32)
+
+
+def _scramble(x: Array) -> Array:
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+def sample_tasks(key: Key, distribution: TaskDistribution, count: int) -> Any:
+    """`count` tasks, a pytree with a leading [tasks]."""
+    return jax.vmap(distribution.sample)(jax.random.split(key, count))

@@ -1,0 +1,54 @@
+"""Classic control whose physics vary from task to task."""
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.wrappers import scale_observation
+from metadqn_jax.types import Span
+
+CARTPOLE_SCALE = (1 / 2.4, 1 / 2, 1 / 0.21, 1 / 2)
+CARTPOLE_RECIPE = Recipe(
+    span=Span(segments=2, steps=50, streams=8),
+    discount=0.95,
+    inner_trace=0.9,
+    outer_trace=0.7,
+    reward_scale=0.2,
+    query_epsilon=0.2,
+)
+
+
+def cartpole(cap: int = 200) -> Family:
+    """CartPole with random masses, length and force, pushed the other way in half of the tasks, at most `cap` steps.
+
+    Pole mass ~ U[.05, .4], half-length ~ U[.25, 1], cart mass ~ U[.5, 2], force ~ U[5, 15] with a random sign.
+    A policy that does not adapt cannot pass about 110 steps on average.
+    """
+    import gymnax
+
+    env, default = gymnax.make("CartPole-v1")
+
+    def vary(key, params):
+        key_pole, key_length, key_cart, key_force, key_sign = jax.random.split(key, 5)
+        masspole = jax.random.uniform(key_pole, minval=0.05, maxval=0.4)
+        length = jax.random.uniform(key_length, minval=0.25, maxval=1.0)
+        masscart = jax.random.uniform(key_cart, minval=0.5, maxval=2.0)
+        force = jax.random.uniform(key_force, minval=5.0, maxval=15.0)
+        return cartpole_params(params, masscart, masspole, length, force * jax.random.rademacher(key_sign, (), jnp.float32))
+
+    base = default.replace(max_steps_in_episode=cap)
+    tasks = scale_observation(from_gymnax(env, vary, params=base), CARTPOLE_SCALE)
+    return Family(split(tasks), CARTPOLE_RECIPE, cap, lambda key, task: jnp.float32(cap))
+
+
+def cartpole_params(params, masscart, masspole, length, force):
+    """CartPole's EnvParams with these physics (kg, kg, m, N) and the fields derived from them: gymnax reads those only."""
+    return params.replace(
+        masscart=masscart,
+        masspole=masspole,
+        total_mass=masscart + masspole,
+        length=length,
+        polemass_length=masspole * length,
+        force_mag=force,
+    )

@@ -1,0 +1,131 @@
+"""Any gymnax environment, with parameters that vary from task to task, as a distribution over tasks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax import trees
+from metadqn_jax.actions import discrete
+from metadqn_jax.checks import check_same, require
+from metadqn_jax.tasks.base import TaskDistribution, check_distribution
+from metadqn_jax.types import ActionHead, Key, Spec, Step
+
+
+def from_gymnax(
+    env: Any,
+    vary: Callable[[Key, Any], Any],
+    *,
+    params: Any = None,
+    keep: tuple[str, ...] = (),
+    redraw: tuple[str, ...] = (),
+    head: ActionHead | None = None,
+) -> TaskDistribution:
+    """Tasks are the EnvParams that `vary(key, base_params)` returns.
+
+    env: a gymnax id or `Environment`.   params: the base, by default the environment's own.
+    keep: fields of the environment's *state* that belong to the task (a goal drawn by `reset`): they are drawn with
+        the task, and written back after every reset.
+    redraw: fields that are drawn at each reset and do not belong to the task.
+    head: by default `discrete` for a Discrete action space.
+
+    Raises `Misuse` when `vary` changes a structure, shape or dtype, or when the environment draws a part of its task
+    at reset and neither `keep` nor `redraw` names it.
+    """
+    env, params = _environment(env, params)
+    base = trees.strengthen(jax.tree.map(jnp.asarray, params))
+    check_same(
+        f"the parameters that vary returns for {env.name}",
+        trees.shapes(base),
+        trees.shapes(jax.eval_shape(vary, jax.random.key(0), base)),
+        "return base_params.replace(...) with each field's own shape and dtype",
+    )
+    _check_survival(env, base, keep, redraw)
+
+    def sample(key):
+        key_vary, key_kept = jax.random.split(key)
+        varied = trees.strengthen(vary(key_vary, base))
+        _, state = env.reset_env(key_kept, varied)
+        return (varied, {name: getattr(state, name) for name in keep}) if keep else varied
+
+    def reset(key, task):
+        varied, kept = task if keep else (task, {})
+        key_reset, key_observe = jax.random.split(key)
+        obs, state = env.reset_env(key_reset, varied)
+        if keep:
+            state = state.replace(**kept)
+            obs = env.observe(key_observe, state, None, varied)
+        return trees.strengthen(state), trees.strengthen(obs)
+
+    def step(key, task, world, action):
+        varied = task[0] if keep else task
+        key_step, key_reset = jax.random.split(key)
+        next_obs, state, reward, terminated, _ = env.step_env(key_step, world, action, varied)
+        terminated, truncated = (jnp.asarray(flag, bool) for flag in (terminated, env.is_truncated(state, varied)))
+        fresh_world, fresh_obs = reset(key_reset, task)
+        ended = terminated | truncated
+        world, obs = jax.tree.map(
+            lambda fresh, old: jnp.where(ended, fresh, old).astype(fresh.dtype), (fresh_world, fresh_obs), (state, next_obs)
+        )
+        next_obs = jnp.asarray(next_obs, obs.dtype)
+        return world, Step(obs, next_obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
+
+    observation = jax.eval_shape(lambda key: reset(key, sample(key))[1], jax.random.key(0))
+    require(
+        isinstance(observation, jax.ShapeDtypeStruct),
+        f"{env.name} must observe one array, got {jax.tree.structure(observation)}; wrap it so that it concatenates its parts.",
+    )
+    distribution = TaskDistribution(sample, reset, step, Spec(observation, head or _default_head(env, base)))
+    check_distribution(distribution)
+    return distribution
+
+
+def _environment(env: Any, params: Any) -> tuple[Any, Any]:
+    if isinstance(env, str):
+        import gymnax  # costs seconds, and only ids need it
+
+        require(env in gymnax.registered_envs, f"unknown gymnax environment {env!r}; gymnax.registered_envs lists them.")
+        env, default = gymnax.make(env)
+        return env, default if params is None else params
+    return env, env.default_params if params is None else params
+
+
+def _default_head(env: Any, params: Any) -> ActionHead:
+    space = env.action_space(params)
+    require(hasattr(space, "n"), f"{env.name} has the action space {space}, which is not discrete; pass a head for it.")
+    return discrete(int(space.n))
+
+
+def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[str, ...]) -> None:
+    """A field of the state that never moves within an episode, yet differs between two resets, is a part of the task."""
+
+    def episode(key):
+        key_reset, key_steps = jax.random.split(key)
+
+        def step(state, key):
+            key_action, key_step = jax.random.split(key)
+            action = env.action_space(base).sample(key_action)
+            _, state, _, _, _ = env.step_env(key_step, state, action, base)
+            state = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), state, start)
+            return state, state
+
+        start = trees.strengthen(env.reset_env(key_reset, base)[1])
+        _, states = jax.lax.scan(step, start, jax.random.split(key_steps, 8))
+        return start, states
+
+    with jax.ensure_compile_time_eval():
+        starts, states = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 4))
+    for name in (*keep, *redraw):
+        require(hasattr(starts, name), f"the state of {env.name} has no field {name!r}; name fields of {type(starts).__name__}.")
+    pairs = zip(jax.tree.leaves_with_path(starts), jax.tree.leaves(states), strict=True)
+    hidden = {
+        path[0].name
+        for (path, start), later in pairs
+        if bool((start[:, None] == later).all()) and bool((start[0] != start[1:]).any())
+    } - {*keep, *redraw}
+    require(
+        not hidden,
+        f"{env.name} draws {', '.join(sorted(hidden))} at reset, so its task would not survive a reset; "
+        f"name it in keep to make it a part of the task, or in redraw if it is none.",
+    )

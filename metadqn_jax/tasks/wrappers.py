@@ -1,0 +1,46 @@
+"""Wrappers: a task distribution in, a task distribution out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.tasks.base import TaskDistribution, TaskSplit, check_distribution
+from metadqn_jax.types import Array, Spec, Task
+
+
+def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
+    """Observations become `change(task, obs)`, wherever they appear. Raises `Misuse` if that breaks the shapes."""
+
+    def reset(key, task):
+        world, obs = distribution.reset(key, task)
+        return world, change(task, obs)
+
+    def step(key, task, world, action):
+        world, step = distribution.step(key, task, world, action)
+        return world, step._replace(obs=change(task, step.obs), transition_obs=change(task, step.transition_obs))
+
+    observation = jax.eval_shape(lambda key: change(distribution.sample(key), _zeros(distribution)), jax.random.key(0))
+    changed = TaskDistribution(distribution.sample, reset, step, Spec(observation, distribution.spec.head))
+    check_distribution(changed)
+    return changed
+
+
+def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistribution:
+    """Observations times `factors`, which broadcast to them."""
+    return map_observation(distribution, lambda task, obs: obs * jnp.asarray(factors, obs.dtype))
+
+
+def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
+    """Observations, flattened, with `features(task)` [n] behind them: privilege enters through the environment only."""
+    return map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+
+
+def both(split: TaskSplit, wrap: Callable[[TaskDistribution], TaskDistribution]) -> TaskSplit:
+    """A wrapper on the two sides of a split."""
+    return TaskSplit(wrap(split.train), wrap(split.test))
+
+
+def _zeros(distribution: TaskDistribution) -> Array:
+    return jnp.zeros(distribution.spec.observation.shape, distribution.spec.observation.dtype)

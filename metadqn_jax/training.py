@@ -1,0 +1,140 @@
+"""Meta-training: sample tasks → live → store → one gradient of the mean loss → optimizer → target."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metadqn_jax import replay, trees
+from metadqn_jax.checks import check_count, check_real, require
+from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow, segment_like
+from metadqn_jax.living import live
+from metadqn_jax.tasks.base import TaskDistribution, check_distribution
+from metadqn_jax.types import Key, Lifetime, Slow, Span
+
+
+class TrainState(NamedTuple):
+    """All that changes in meta-training; `store` holds whole lifetimes."""
+
+    slow: Slow
+    opt_state: Any
+    store: replay.Store
+
+
+class Trainer(NamedTuple):
+    """init: (key) -> TrainState;   step: (key, TrainState) -> (TrainState, Metrics), one outer step; Metrics are scalars."""
+
+    init: Callable[[Key], TrainState]
+    step: Callable[[Key, TrainState], tuple[TrainState, dict]]
+
+
+def make_trainer(
+    learner: MetaLearner,
+    distribution: TaskDistribution,
+    span: Span,
+    *,
+    explore: Callable,
+    optimizer: optax.GradientTransformation,
+    meta_batch: int = 16,
+    capacity: int | None = None,
+    chunk: int = 16,
+    polyak: Any = 0.02,
+) -> Trainer:
+    """The outer loop of any learner on any distribution.
+
+    meta_batch: tasks per outer step (B).   capacity: lifetimes in the store, by default B: on-policy; more is off-policy.
+    chunk: tasks whose gradient is taken at once; the sum runs over chunks in a scan, in constant memory (the largest
+    divisor of B up to `chunk` is taken; on an accelerator make it large).   polyak: the target network's step.
+    Raises `Misuse` where sizes or the learner's functions do not fit.
+    """
+    check_count("meta_batch", meta_batch)
+    check_count("chunk", chunk)
+    check_real("polyak", polyak, most=1.0)
+    capacity = meta_batch if capacity is None else check_count("capacity", capacity)
+    require(capacity >= meta_batch, f"the store must hold a meta-batch of {meta_batch} lifetimes, got capacity {capacity}; raise it.")
+    chunk = max(size for size in range(1, min(chunk, meta_batch) + 1) if meta_batch % size == 0)
+    check_distribution(distribution)
+    like = _lifetime_like(distribution, span)
+    check_learner(
+        learner, segment_like(distribution, span.steps, span.streams), like, trees.lead(meta_batch, like)
+    )
+
+    def init(key):
+        slow = trees.strengthen(first_slow(learner, key))
+        return TrainState(slow, optimizer.init(slow.params), replay.make_store(like, capacity))
+
+    def step(key, state):
+        keys = jax.random.split(key, 5)
+        slow = state.slow
+        fresh, infos = _collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
+        store = replay.add(state.store, fresh)
+        lifetimes = replay.sample(keys[1], store, meta_batch)
+        (loss, loss_infos), gradient = _chunked_gradient(keys[2], learner, slow, lifetimes, chunk)
+        change, opt_state = optimizer.update(gradient, state.opt_state, slow.params)
+        params = optax.apply_updates(slow.params, change)
+        memory = learner.remember(keys[3], slow, lifetimes)
+        slow = Slow(params, trees.mix(slow.target, params, polyak), memory, slow.step + 1)
+        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient), **_rewards(fresh), **infos, **loss_infos}
+        return TrainState(slow, opt_state, store), metrics
+
+    return Trainer(init, step)
+
+
+def steps_together(trainer: Trainer, steps: int) -> Callable[[Key, TrainState], tuple[TrainState, dict]]:
+    """`steps` outer steps as one function of (key, state), to be jitted with its state donated; metrics get a leading [steps].
+
+    Each step folds the number of steps done so far into `key`, so a run does not depend on how it is cut into chunks.
+    """
+    check_count("steps", steps)
+
+    def together(key, state):
+        def step(state, _):
+            return trainer.step(jax.random.fold_in(key, state.slow.step), state)
+
+        return jax.lax.scan(step, state, length=steps)
+
+    return together
+
+
+def _collect(key, learner, slow, distribution, span, explore, meta_batch):
+    """Lifetimes [B, …] in fresh tasks, and the mean of their infos."""
+
+    def one(key):
+        key_task, key_life = jax.random.split(key)
+        life = live(key_life, learner, slow, distribution, distribution.sample(key_task), span, explore)
+        return life.lifetime, life.infos
+
+    lifetimes, infos = jax.vmap(one)(jax.random.split(key, meta_batch))
+    return trees.stop(lifetimes), trees.mean(infos)
+
+
+def _chunked_gradient(key, learner, slow, lifetimes, chunk):
+    """((loss, infos), gradient) of the mean loss over lifetimes [B, …], summed over chunks of tasks."""
+    meta_batch = lifetimes.experience.reward.shape[0]
+
+    def mean_loss(params, keys, some):
+        losses, infos = jax.vmap(lambda key, one: learner.loss(key, slow._replace(params=params), one))(keys, some)
+        return losses.mean(), trees.mean(infos)
+
+    def add_chunk(total, chunk):
+        return trees.add(total, jax.value_and_grad(mean_loss, has_aux=True)(slow.params, *chunk)), None
+
+    keys = jax.random.split(key, meta_batch)
+    chunks = jax.tree.map(lambda leaf: leaf.reshape((-1, chunk, *leaf.shape[1:])), (keys, lifetimes))
+    zero = trees.zeros(jax.eval_shape(jax.value_and_grad(mean_loss, has_aux=True), slow.params, *trees.first(chunks)))
+    total, _ = jax.lax.scan(add_chunk, zero, chunks)
+    return trees.scale(chunk / meta_batch, total)
+
+
+def _rewards(lifetimes: Lifetime) -> dict:
+    """The mean reward a step in the first and the last segment."""
+    reward = lifetimes.experience.reward
+    return {"reward_first": jnp.mean(reward[:, 0]), "reward_last": jnp.mean(reward[:, -1])}
+
+
+def _lifetime_like(distribution: TaskDistribution, span: Span) -> Lifetime:
+    task = jax.eval_shape(distribution.sample, jax.random.key(0))
+    segment = segment_like(distribution, span.steps, span.streams)
+    return Lifetime(task, trees.lead(span.segments, segment))

@@ -1,0 +1,13 @@
+"""Strictness for the whole suite, set before jax is first used."""
+
+import os
+import pathlib
+
+import jax
+
+cache = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
+jax.config.update("jax_compilation_cache_dir", str(cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the programs that tests start
