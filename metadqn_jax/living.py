@@ -22,7 +22,7 @@ class Stream(NamedTuple):
 
 
 class Life(NamedTuple):
-    """A lifetime, the fast states of its adaptations (leading [adaptations + 1], the first before any), and their infos."""
+    """A lifetime, the fast states [adaptations + 1] of which the first is not adapted, and the infos [adaptations]."""
 
     lifetime: Lifetime
     fasts: Any
@@ -76,30 +76,42 @@ def live(
     with `repeats` = k shows every one of k gradient steps on the same segment.
     """
     head = distribution.spec.head
-    key_begin, key_start, key_segments = jax.random.split(key, 3)
+    key_begin, key_start, key_segments, key_adapt = jax.random.split(key, 4)
 
-    def segment(key, k, carry):
-        fast, streams = carry
-        key_streams, key_adapt = jax.random.split(key)
+    def segment(key, k, fast, streams):
         act = epsilon_greedy(head, lambda obs: learner.q(slow, fast, obs), lambda t: explore(slow.step, k, t))
 
         def one(key, stream):
             return rollout(key, act, distribution, task, stream, span.steps)
 
-        streams, experience = jax.vmap(one, out_axes=(0, 1))(jax.random.split(key_streams, span.streams), streams)
+        return jax.vmap(one, out_axes=(0, 1))(jax.random.split(key, span.streams), streams)
 
-        def adapt(key, i, fast):
+    def adapt(key, fast, experience):
+        def once(key, i, fast):
             fast, info = learner.adapt(key, slow, fast, experience)
             return fast, (fast, info)
 
-        fast, (fasts, infos) = repeat(key_adapt, repeats, adapt, fast)
-        return (fast, streams), (experience, fasts, infos)
+        return repeat(key, repeats, once, fast)
 
+    def adapt_and_go_on(key, i, carry):
+        fast, streams, experience = carry
+        key_segment, key_adapt = jax.random.split(key)
+        fast, (fasts, infos) = adapt(key_adapt, fast, experience)
+        streams, experience = segment(key_segment, i + 1, fast, streams)
+        return (fast, streams, experience), (experience, fasts, infos)
+
+    # The last adaptation stands outside the loop: where nobody asks for what it gives, it is never computed.
+    key_first, key_rest = jax.random.split(key_segments)
     fast = learner.begin(key_begin, slow)
     streams = jax.vmap(lambda key: start(key, distribution, task))(jax.random.split(key_start, span.streams))
-    _, (experience, fasts, infos) = repeat(key_segments, span.segments, segment, (fast, streams))
-    fasts = jax.tree.map(lambda now, later: jnp.concatenate([now[None], later]), fast, trees.flatten_axes(fasts, 2))
-    return Life(Lifetime(task, experience), fasts, trees.mean(infos, (0, 1)))
+    streams, experience = segment(key_first, 0, fast, streams)
+    last, (later, fasts, infos) = repeat(key_rest, span.segments - 1, adapt_and_go_on, (fast, streams, experience))
+    _, (last_fasts, last_infos) = adapt(key_adapt, last[0], last[2])
+    return Life(
+        Lifetime(task, trees.join(trees.lift(experience), later)),
+        trees.join(trees.lift(fast), trees.flatten_axes(fasts, 2), last_fasts),
+        trees.join(trees.flatten_axes(infos, 2), last_infos),
+    )
 
 
 def episode_return(key: Key, act: Callable, distribution: TaskDistribution, task: Task, horizon: int) -> Array:

@@ -33,7 +33,7 @@ def iqm(values: Any, axis: int | None = None) -> Any:
 
 def counted_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The mean of `values` [n], each taken `counts` [n, resamples] times, n times in all; [resamples]."""
-    return _product(values, counts) / len(values)
+    return _weigh(values, counts) / len(values)
 
 
 def counted_iqm(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def counted_iqm(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     until = counts[order]
     np.cumsum(until, 0, out=until)
     np.clip(until, cut, cut + kept, out=until)
-    return ordered[-1] - _product(np.diff(ordered), until[:-1] - cut) / kept
+    return ordered[-1] - _weigh(np.diff(ordered), until[:-1] - cut) / kept
 
 
 def bootstrap(
@@ -82,7 +82,7 @@ def summarise(returns: Any, resamples: int = 2000, seed: int = 0) -> dict[str, l
     returns = _finite("returns", returns)
     require(
         returns.ndim == 3,
-        f"returns must be [seeds, tasks, k], got {list(returns.shape)}; add the axes that are missing with [..., None].",
+        f"returns must be [seeds, tasks, k], got {list(returns.shape)}; add a missing axis with [..., None].",
     )
     check_count("resamples", resamples)
     counts = _counts(*returns.shape[:2], resamples, seed)
@@ -101,7 +101,7 @@ def _interval(values: np.ndarray, counts: np.ndarray, statistic: Statistic, leve
 
 
 def _counts(seeds: int, tasks: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each cell is drawn in each resample, [seeds * tasks, resamples]: (draws of its seed) × (of its task)."""
+    """How often each cell is drawn in each resample, [seeds * tasks, resamples]: its seed's draws × its task's."""
     generator = np.random.default_rng(seed)
 
     def draws(size):
@@ -113,6 +113,11 @@ def _counts(seeds: int, tasks: int, resamples: int, seed: int) -> np.ndarray:
     return (by_seed[:, None] * by_task[None]).reshape(-1, resamples)
 
 
+def _weigh(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Σ_n values [n] · weights [n, resamples]; not `@`, whose threads cost 4x on cores that others keep busy."""
+    return np.einsum("n,nr->r", values, weights)
+
+
 def _finite(name: str, values: Any) -> np.ndarray:
     """`values` as float64, with at least one of them and all of them finite; raises `Misuse` otherwise."""
     values = np.asarray(values, np.float64)
@@ -120,7 +125,3 @@ def _finite(name: str, values: Any) -> np.ndarray:
     bad = int(np.sum(~np.isfinite(values)))
     require(bad == 0, f"{name} must be finite, got {bad} of {values.size} that are not; mend or leave out those runs.")
     return values
-
-
-def _product(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32) @ counts

@@ -68,15 +68,15 @@ def make_trainer(
     def step(key, state):
         keys = jax.random.split(key, 5)
         slow = state.slow
-        fresh, infos = _collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
+        fresh = _collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
         store = replay.add(state.store, fresh)
         lifetimes = replay.sample(keys[1], store, meta_batch)
-        (loss, loss_infos), gradient = _chunked_gradient(keys[2], learner, slow, lifetimes, chunk)
+        (loss, infos), gradient = _chunked_gradient(keys[2], learner, slow, lifetimes, chunk)
         change, opt_state = optimizer.update(gradient, state.opt_state, slow.params)
         params = optax.apply_updates(slow.params, change)
         memory = learner.remember(keys[3], slow, lifetimes)
         slow = Slow(params, trees.mix(slow.target, params, polyak), memory, slow.step + 1)
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient), **_rewards(fresh), **infos, **loss_infos}
+        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient), **_rewards(fresh), **infos}
         return TrainState(slow, opt_state, store), metrics
 
     return Trainer(init, step)
@@ -99,15 +99,13 @@ def steps_together(trainer: Trainer, steps: int) -> Callable[[Key, TrainState], 
 
 
 def _collect(key, learner, slow, distribution, span, explore, meta_batch):
-    """Lifetimes [B, …] in fresh tasks, and the mean of their infos."""
+    """Lifetimes [B, …] in fresh tasks; what only the last adaptation gives is not asked for, and so not computed."""
 
     def one(key):
         key_task, key_life = jax.random.split(key)
-        life = live(key_life, learner, slow, distribution, distribution.sample(key_task), span, explore)
-        return life.lifetime, life.infos
+        return live(key_life, learner, slow, distribution, distribution.sample(key_task), span, explore).lifetime
 
-    lifetimes, infos = jax.vmap(one)(jax.random.split(key, meta_batch))
-    return trees.stop(lifetimes), trees.mean(infos)
+    return jax.vmap(one)(jax.random.split(key, meta_batch))
 
 
 def _chunked_gradient(key, learner, slow, lifetimes, chunk):

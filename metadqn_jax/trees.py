@@ -77,3 +77,13 @@ def zeros(a: Any) -> Any:
 def lead(size: int, a: Any) -> Any:
     """The abstract `a` with a leading axis of `size`."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), a)
+
+
+def lift(a: Any) -> Any:
+    """`a` with a leading axis of 1."""
+    return jax.tree.map(lambda leaf: leaf[None], a)
+
+
+def join(*parts: Any) -> Any:
+    """Pytrees concatenated along their leading axes."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
