@@ -4,9 +4,9 @@
     <directory>/<step>/manifest.json    step, identity, every leaf's path, dtype, shape and sha256, every file's sha256
 
 A step is built in `<step>.partial` and renamed when it is whole, so a process killed while it saves leaves the steps
-before as they were. Files are compared with the manifest before orbax opens them, for it may load a flipped bit without
-a word; leaves after, for it casts a wrong dtype as quietly. It cannot save an array of size 0, and asks for a sharding
-where it loads. Nothing is pickled. One process writes a folder; the mesh may differ between saving and restoring.
+before as they were. orbax may load a flipped bit without a word, so files are compared with the manifest before it
+opens them; it casts a wrong dtype as quietly, so leaves are compared after. Nothing is pickled. One process writes a
+folder; the mesh may differ between saving and restoring.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ class DamagedCheckpoint(UserWarning):
 
 
 class _Damage(Exception):
-    """What is wrong with one step's files; never leaves this module."""
+    """What is wrong with one step's files; stays within this module."""
 
 
 def save(directory: Any, step: int, state: Any, identity: dict, keep: int = 2) -> Path:
     """Write `state` (any pytree of arrays) as `step`, replacing that step if it exists; gives the step's folder.
 
-    `identity` is a JSON-able dict that says which configuration made the state. Of the steps up to this one the last
-    `keep` stay; later ones are never touched. Raises `Misuse` for leaves that are no arrays, a folder that holds
-    another identity, and one that cannot be written.
+    `identity` is a JSON-able dict: the configuration that made the state. Of the steps up to this one the last `keep`
+    stay; later ones are never touched. Raises `Misuse` for leaves that are no JAX arrays, and for a folder that holds
+    another identity or cannot be written.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -50,21 +50,21 @@ def save(directory: Any, step: int, state: Any, identity: dict, keep: int = 2) -
     """
     check_count("step", step, least=0)
     check_count("keep", keep)
-    leaves = _leaves("state", state, jax.Array)
-    named = _json(identity)
+    leaves, named = _leaves("state", state, jax.Array), _json(identity)
     root = Path(directory).absolute()
     for other in _steps(root):
         with contextlib.suppress(_Damage):
             _check_identity(root / str(other), _manifest(root / str(other))["identity"], named)
     place, partial = root / str(step), root / f"{step}.partial"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in [*root.glob("[0-9]*.partial"), *root.glob("[0-9]*.replaced")]:  # by a process that was killed
+            shutil.rmtree(left)
         partial.mkdir(parents=True)
         data = {str(index): leaf for index, (_, leaf) in enumerate(leaves) if leaf.size}
         if data:
-            ocp.save(partial / "data", data)
-        lines = [_record(*leaf) for leaf in leaves]
-        manifest = {"step": step, "identity": named, "leaves": lines, "files": _files(partial)}
+            ocp.save(str(partial / "data"), data)
+        records = [_record(*leaf) for leaf in leaves]
+        manifest = {"step": step, "identity": named, "leaves": records, "files": _files(partial)}
         (partial / "manifest.json").write_text(json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1))
         _commit(partial, place)
         for old in [other for other in _steps(root) if other <= step][:-keep]:
@@ -75,7 +75,7 @@ def save(directory: Any, step: int, state: Any, identity: dict, keep: int = 2) -
 
 
 def latest(directory: Any) -> int | None:
-    """The newest step in `directory`, or None; whether its data are sound is seen when they are restored.
+    """The newest step in `directory`, or None; `restore` is what finds out whether it is sound.
 
     >>> latest("/no/such/folder") is None
     True
@@ -91,8 +91,8 @@ def restore(directory: Any, like: Any, identity: dict, step: int | None = None) 
     `DamagedCheckpoint` warning. Raises `Misuse` for another identity, structure, shape or dtype, for a step that is
     not there, and where no step is sound. Containers are told apart by their leaves' paths, not by their types.
     """
-    root = Path(directory).absolute()
     wanted, asked = _leaves("like", like, jax.Array, jax.ShapeDtypeStruct), _json(identity)
+    root = Path(directory).absolute()
     steps = _steps(root)
     require(bool(steps), f"a checkpoint was expected in {root}, got none; save one or name the folder of a run.")
     require(step is None or step in steps, f"step {step} is not among {steps} in {root}; choose one of those.")
@@ -101,11 +101,10 @@ def restore(directory: Any, like: Any, identity: dict, step: int | None = None) 
         try:
             leaves = _read(root / str(candidate), wanted, asked)
         except _Damage as damage:
-            damages[candidate] = str(damage)
+            damages[candidate] = damage
             continue
         if damages:
-            sentence = f"{_list(damages)} in {root}, so step {candidate} was restored; redo the steps since."
-            warnings.warn(sentence, DamagedCheckpoint, stacklevel=2)
+            warnings.warn(f"{_list(damages)} in {root}; restored step {candidate} instead.", DamagedCheckpoint, 2)
         return candidate, jax.tree.unflatten(jax.tree.structure(like), leaves)
     raise Misuse(f"a sound checkpoint was expected in {root}, got {_list(damages)}; name another step or start anew.")
 
@@ -117,8 +116,7 @@ def _steps(root: Path) -> list[int]:
 
 def _commit(partial: Path, place: Path) -> None:
     """Rename `partial` to `place`; what was there is set aside first and removed last."""
-    aside = place.with_name(f"{place.name}.replaced")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = place.with_suffix(".replaced")
     if place.exists():
         place.rename(aside)
     partial.rename(place)
@@ -156,7 +154,7 @@ def _record(path: str, leaf: Any) -> dict:
 
 def _files(place: Path) -> dict[str, str]:
     """The sha256 of every file in a step's data."""
-    paths = [path for path in place.glob("data/**/*") if path.is_file()]
+    paths = filter(Path.is_file, place.glob("data/**/*"))
     return {str(path.relative_to(place)): _sha256(path.read_bytes()) for path in paths}
 
 
@@ -185,7 +183,7 @@ def _read(place: Path, wanted: list[tuple[str, Any]], identity: dict) -> list[An
     if changed := manifest["files"].items() - _files(place).items():
         raise _Damage(f"{min(changed)[0]} does not match its sha256")
     data = {str(index): _abstract(leaf) for index, (_, leaf) in enumerate(wanted) if leaf.size}
-    loaded = ocp.load(place / "data", data) if data else {}
+    loaded = ocp.load(str(place / "data"), data) if data else {}
     leaves = []
     for index, ((path, leaf), record) in enumerate(zip(wanted, manifest["leaves"], strict=True)):
         got = loaded[str(index)] if leaf.size else jnp.zeros(leaf.shape, leaf.dtype)
@@ -197,12 +195,10 @@ def _read(place: Path, wanted: list[tuple[str, Any]], identity: dict) -> list[An
 
 def _manifest(place: Path) -> dict:
     """The manifest at `place`, without its own sha256; raises `_Damage` if that does not match."""
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
         manifest = json.loads((place / "manifest.json").read_text())
         if manifest.pop("sha256") == _digest(manifest):
             return manifest
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        pass
     raise _Damage("manifest.json does not match its sha256")
 
 
@@ -218,8 +214,8 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _placed(got: Any, leaf: Any) -> Any:
     """`got` where `like` wants it; uncommitted where it does not say, so that a later `jit` may place it."""
-    if (sharding := _sharding(leaf)) is not None:
-        return jax.device_put(got, sharding)
+    if _sharding(leaf) is not None:
+        return jax.device_put(got, _sharding(leaf))
     host = jnp.asarray(_host(got))
     return jax.random.wrap_key_data(host, impl=jax.random.key_impl(got)) if _is_key(got) else host
 
@@ -230,8 +226,7 @@ def _check_identity(place: Path, saved: dict, asked: dict) -> None:
     sides = {key: (saved.get(key, "absent"), asked.get(key, "absent")) for key in {**saved, **asked}}
     told = [f"{key} {have!r} (asked: {want!r})" for key, (have, want) in sides.items() if have != want]
     more = f" and {len(told) - 3} more" if len(told) > 3 else ""
-    first = ", ".join(told[:3])
-    require(not told, f"{place} was saved with {first}{more}; ask for the same or use another folder.")
+    require(not told, f"{place} was saved with {', '.join(told[:3])}{more}; ask for the same or use another folder.")
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
@@ -246,10 +241,9 @@ def _check_faces(place: Path, records: list[dict], wanted: list[tuple[str, Any]]
     """The manifest's leaves are those wanted; raises `Misuse` with the first that differs."""
     faces = [_face(path, leaf) for path, leaf in wanted]
     told = ([f"{face['path']}: {face['dtype']}{face['shape']}" for face in side] for side in (records, faces))
-    cure = "restore with the configuration that saved it"
     for have, want in zip_longest(*told, fillvalue="no further leaf"):
-        require(have == want, f"{place} holds {have} where {want} was expected; {cure}.")
+        require(have == want, f"{place} holds {have} where {want} was expected; use the configuration that saved it.")
 
 
-def _list(damages: dict[int, str]) -> str:
+def _list(damages: dict[int, _Damage]) -> str:
     return ", ".join(f"a damaged step {step} ({reason})" for step, reason in damages.items())

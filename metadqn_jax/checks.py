@@ -64,7 +64,10 @@ def describe(tree: Any) -> str:
 def check_same(what: str, expected: Any, got: Any, cure: str) -> None:
     """Two abstract pytrees (from `jax.eval_shape`) have one structure, shapes and dtypes; raises `Misuse`."""
     same_tree = jax.tree.structure(expected) == jax.tree.structure(got)
-    require(same_tree, f"{what} must keep its structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}; {cure}.")
+    require(
+        same_tree,
+        f"{what} must keep its structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}; {cure}.",
+    )
     pairs = zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(got), strict=True)
     for (path, want), have in pairs:
         require(

@@ -41,13 +41,22 @@ def adaptation_returns(
         key_live, key_probe = jax.random.split(key)
         life = live(key_live, learner, slow, distribution, task, support, explore, repeats=max(1, steps[-1]))
         fasts = jax.tree.map(lambda leaf: leaf[jnp.array(steps)], life.fasts)
-        return jax.vmap(lambda fast: greedy_return(key_probe, learner, slow, fast, distribution, task, horizon, episodes))(fasts)
+        return jax.vmap(lambda fast: greedy_return(key_probe, learner, slow, fast, distribution, task, horizon, episodes))(
+            fasts
+        )
 
     return jax.vmap(one)(jax.random.split(key, _count(tasks)), tasks)
 
 
 def greedy_return(
-    key: Key, learner: MetaLearner, slow: Slow, fast: Any, distribution: TaskDistribution, task: Task, horizon: int, episodes: int
+    key: Key,
+    learner: MetaLearner,
+    slow: Slow,
+    fast: Any,
+    distribution: TaskDistribution,
+    task: Task,
+    horizon: int,
+    episodes: int,
 ) -> Array:
     """The mean return of greedy episodes with this fast state, [] float32."""
     act = epsilon_greedy(distribution.spec.head, lambda obs: learner.q(slow, fast, obs), lambda t: 0.0)

@@ -5,7 +5,6 @@ The parameters of the output layers live under names that start with "head", the
 
 from collections.abc import Callable, Sequence
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 

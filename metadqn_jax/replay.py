@@ -26,7 +26,10 @@ def make_store(item: Any, capacity: int) -> Store:
 def add(store: Store, batch: Any) -> Store:
     """The store with `batch` (leading [n]) in place of its n oldest items. Raises `Misuse` if n is above the capacity."""
     size, capacity = _length(batch), _length(store.items)
-    require(size <= capacity, f"the store must hold at least one batch of {size}, got capacity {capacity}; raise the capacity.")
+    require(
+        size <= capacity,
+        f"the store must hold at least one batch of {size}, got capacity {capacity}; raise the capacity.",
+    )
     where = (store.added + jnp.arange(size)) % capacity
     items = jax.tree.map(lambda old, new: old.at[where].set(new, unique_indices=True), store.items, batch)
     return Store(items, store.added + size)

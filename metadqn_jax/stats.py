@@ -49,7 +49,8 @@ def counted_iqm(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     until = counts[order]
     np.cumsum(until, 0, out=until)
     np.clip(until, cut, cut + kept, out=until)
-    return ordered[-1] - _weigh(np.diff(ordered), until[:-1] - cut) / kept
+    until -= cut
+    return ordered[-1] - _weigh(np.diff(ordered), until[:-1]) / kept
 
 
 def bootstrap(
@@ -62,9 +63,7 @@ def bootstrap(
     True
     """
     values = _finite("values", values)
-    require(
-        values.ndim == 2, f"values must be [seeds, tasks], got {list(values.shape)}; give one seed as values[None, :]."
-    )
+    require(values.ndim == 2, f"values must be [seeds, tasks], got {list(values.shape)}; give one seed as values[None, :].")
     check_count("resamples", resamples)
     check_real("level", level, 0.0, 1.0)
     low, high = _interval(values, _counts(*values.shape, resamples, seed), statistic, level)

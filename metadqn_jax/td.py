@@ -146,7 +146,7 @@ def n_step(discount: Any, steps: int) -> Callable:
 def lambda_return(discount: Any, trace: Any) -> Callable:
     """G_t = r_t + γ c_t ((1 − l_t) v_{t+1} + l_t G_{t+1}) with c = 1 − terminated and l = trace, 0 where the stream is cut.
 
-    Peng's Q(λ) with a greedy value; the cut rows, the last one included, bootstrap fully (Peng & Williams 1996). Raises `Misuse`.
+    Peng's Q(λ) with a greedy value; cut rows, the last included, bootstrap fully (Peng & Williams 1996). Raises `Misuse`.
     """
     check_real("discount", discount, most=1.0)
     check_real("trace", trace, most=1.0)
@@ -195,9 +195,9 @@ def huber(threshold: Any = 1.0) -> Callable:
 
 
 def hl_gauss(spread: Any = 0.75) -> Callable:
-    """Cross-entropy to a Gaussian around G, of standard deviation `spread` bins, integrated over each bin of the head's support.
+    """Cross-entropy to a Gaussian around G, `spread` bins wide, integrated over each bin of the head's support.
 
-    Farebrother et al. 2024, section 3.1 (HL-Gauss); targets beyond the support count as its border. Raises `Misuse`.
+    Farebrother et al. 2024, section 3.1 (HL-Gauss); `spread` is the standard deviation, and targets beyond the support count as its border. Raises `Misuse`.
     """
     check_real("hl_gauss's spread", spread, least=1e-3)
 
@@ -218,4 +218,7 @@ def hl_gauss(spread: Any = 0.75) -> Callable:
 
 
 def _needs(who: str, what: str, given: Any) -> None:
-    require(given is not None, f"{who} needs an action head that gives {what}, and this head does not; choose another head or loss.")
+    require(
+        given is not None,
+        f"{who} needs an action head that gives {what}, and this head does not; choose another head or loss.",
+    )

@@ -1,6 +1,6 @@
 """Meta-training: sample tasks → live → store → one gradient of the mean loss → optimizer → target."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +9,9 @@ import optax
 
 from metadqn_jax import replay, trees
 from metadqn_jax.checks import check_count, check_real, require
-from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow, segment_like
+from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow
 from metadqn_jax.living import live
-from metadqn_jax.tasks.base import TaskDistribution, check_distribution
+from metadqn_jax.tasks.base import TaskDistribution, check_distribution, transition_like
 from metadqn_jax.types import Key, Lifetime, Slow, Span
 
 
@@ -53,13 +53,16 @@ def make_trainer(
     check_count("chunk", chunk)
     check_real("polyak", polyak, most=1.0)
     capacity = meta_batch if capacity is None else check_count("capacity", capacity)
-    require(capacity >= meta_batch, f"the store must hold a meta-batch of {meta_batch} lifetimes, got capacity {capacity}; raise it.")
+    require(
+        capacity >= meta_batch,
+        f"the store must hold a meta-batch of {meta_batch} lifetimes, got capacity {capacity}; raise it.",
+    )
     chunk = max(size for size in range(1, min(chunk, meta_batch) + 1) if meta_batch % size == 0)
     check_distribution(distribution)
-    like = _lifetime_like(distribution, span)
-    check_learner(
-        learner, segment_like(distribution, span.steps, span.streams), like, trees.lead(meta_batch, like)
-    )
+    segment = trees.lead(span.steps, trees.lead(span.streams, transition_like(distribution)))
+    task = jax.eval_shape(distribution.sample, jax.random.key(0))
+    like = Lifetime(task, trees.lead(span.segments, segment))
+    check_learner(learner, segment, like, trees.lead(meta_batch, like))
 
     def init(key):
         slow = trees.strengthen(first_slow(learner, key))
@@ -132,7 +135,13 @@ def _rewards(lifetimes: Lifetime) -> dict:
     return {"reward_first": jnp.mean(reward[:, 0]), "reward_last": jnp.mean(reward[:, -1])}
 
 
-def _lifetime_like(distribution: TaskDistribution, span: Span) -> Lifetime:
-    task = jax.eval_shape(distribution.sample, jax.random.key(0))
-    segment = segment_like(distribution, span.steps, span.streams)
-    return Lifetime(task, trees.lead(span.segments, segment))
+def drive(advance: Callable, state: Any, steps: int, chunk: int, done: int = 0) -> Iterator[tuple[int, Any, dict]]:
+    """The host loop of one run or of a sweep: (steps done, state, metrics) after each chunk, until `steps` are done.
+
+    advance: (state, size) -> (state, metrics), compiled, for a static number of outer steps.
+    """
+    while done < steps:
+        size = min(chunk, steps - done)
+        state, metrics = advance(state, size)
+        done += size
+        yield done, state, metrics

@@ -59,9 +59,9 @@ def strengthen(a: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)), a)
 
 
-def first(a: Any, axes: int = 1) -> Any:
-    """The first element along each of the `axes` leading axes."""
-    return jax.tree.map(lambda leaf: leaf[(0,) * axes], a)
+def first(a: Any) -> Any:
+    """The first element along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[0], a)
 
 
 def flatten_axes(a: Any, axes: int) -> Any:

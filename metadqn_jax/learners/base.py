@@ -73,11 +73,15 @@ def after(fast: Fast, advance: Callable, score: Callable, experience: Transition
 
 def _check_segments(experience: Transition) -> None:
     segments = experience.reward.shape[0]
-    require(segments >= 2, f"a loss after adaptation needs a support and a query, got span.segments={segments}; raise it to 2.")
+    require(
+        segments >= 2,
+        f"a loss after adaptation needs a support and a query, got span.segments={segments}; raise it to 2.",
+    )
 
 
 def views_of(network: QNetwork, params: Any, bootstrap: Any, segment: Transition) -> Views:
     """The Views [T, E] of a segment [T, E]; `params` and `bootstrap` are (network parameters, context) pairs."""
+
     def outputs(pair, obs):
         weights, context = pair
         return jax.vmap(jax.vmap(lambda o: network.apply(weights, o, context)))(obs)
@@ -111,15 +115,9 @@ def check_learner(learner: MetaLearner, segment: Transition, lifetime: Lifetime,
     loss, _ = jax.eval_shape(learner.loss, key, slow, lifetime)
     require(loss.shape == (), f"the loss of one lifetime must be a scalar, got shape {loss.shape}; take a mean.")
     memory = jax.eval_shape(learner.remember, key, slow, lifetimes)
-    check_same("what remember returns", slow.memory, memory, "let remember return memory of init's structure, shapes and dtypes")
-
-
-def segment_like(distribution: Any, steps: int, streams: int) -> Transition:
-    """The abstract Transition [T, E] that a task distribution gives."""
-    spec = distribution.spec
-    action = jax.eval_shape(spec.head.sample, jax.random.key(0))
-    one = jax.ShapeDtypeStruct
-    flag = one((), jnp.bool_)
-    step = Transition(spec.observation, action, one((), jnp.float32), spec.observation, flag, flag)
-    return jax.tree.map(lambda leaf: one((steps, streams, *leaf.shape), leaf.dtype), step)
-
+    check_same(
+        "what remember returns",
+        slow.memory,
+        memory,
+        "let remember return memory of init's structure, shapes and dtypes",
+    )

@@ -24,9 +24,7 @@ def multitask(network: QNetwork, *, loss: Loss) -> MetaLearner:
 
 def finetune(network: QNetwork, *, loss: Loss, rule: Rule, steps: int) -> MetaLearner:
     """Multi-task DQN that takes gradient steps at test time; it shares `slow` with `multitask`, and its training loss."""
-    return descend(
-        network, loss, loss, rule=rule, derivative=detached, measure=before, steps=steps, target=plain_target
-    )
+    return descend(network, loss, loss, rule=rule, derivative=detached, measure=before, steps=steps, target=plain_target)
 
 
 class Scratch(NamedTuple):

@@ -11,7 +11,9 @@ SLANT = 0.5**0.5
 BASIS = ((1.0, 0.0), (SLANT, SLANT), (0.0, 1.0), (-SLANT, SLANT))  # each direction is one of these or its opposite
 
 
-def best_return(start: Array, goal: Array, *, stride: float = 0.15, horizon: int = 20, reach: int = 11, margin: int = 3) -> Array:
+def best_return(
+    start: Array, goal: Array, *, stride: float = 0.15, horizon: int = 20, reach: int = 11, margin: int = 3
+) -> Array:
     """The largest sum of −‖position − goal‖ over `horizon` moves of `stride` from `start` [2] to `goal` [2].
 
     Moves commute, so where one stands is the net count of each of four directions: dynamic programming over these

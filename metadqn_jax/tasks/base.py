@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import check_real, check_same, require
-from metadqn_jax.types import Array, Key, Span, Spec, Step, Task, World
+from metadqn_jax.types import Array, Key, Span, Spec, Step, Task, Transition, World
 
 
 class TaskDistribution(NamedTuple):
@@ -55,13 +55,15 @@ class Family(NamedTuple):
     """A task family as experiments use it.
 
     `optimum: (key, task) -> []` is the best expected return of an episode whose start is drawn with `key`, the task
-    being known; `horizon` is an episode's length in steps.
+    being known; `features: (task) -> [n]` is what a privileged learner is shown of the task, of order 1; `horizon` is an
+    episode's length in steps.
     """
 
     split: TaskSplit
     recipe: Recipe
     horizon: int
     optimum: Callable[[Key, Task], Array]
+    features: Callable[[Task], Array]
 
 
 def check_distribution(distribution: TaskDistribution) -> None:
@@ -81,6 +83,14 @@ def check_distribution(distribution: TaskDistribution) -> None:
     check_same("the reward", number, step.reward, "return a float32 scalar")
 
 
+def transition_like(distribution: TaskDistribution) -> Transition:
+    """The abstract Transition, of one step of one stream, that a distribution gives."""
+    spec = distribution.spec
+    action = jax.eval_shape(spec.head.sample, jax.random.key(0))
+    flag, number = jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.float32)
+    return Transition(spec.observation, action, number, spec.observation, flag, flag)
+
+
 def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:
     """Give each task to one side by a hash of its numbers: about `test_share` of p(τ) to test, the rest to train.
 
@@ -97,7 +107,10 @@ def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:
         sides = jax.jit(lambda key: jax.vmap(lambda k: is_test(distribution.sample(k)))(jax.random.split(key, 1024)))
         drawn = sides(jax.random.key(0))
     for name, empty in (("test", not drawn.any()), ("train", drawn.all())):
-        require(not empty, f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share.")
+        require(
+            not empty,
+            f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share.",
+        )
 
     def side(wanted):
         def sample(key):

@@ -39,7 +39,12 @@ def cartpole(cap: int = 200) -> Family:
 
     base = default.replace(max_steps_in_episode=cap)
     tasks = scale_observation(from_gymnax(env, vary, params=base), CARTPOLE_SCALE)
-    return Family(split(tasks), CARTPOLE_RECIPE, cap, lambda key, task: jnp.float32(cap))
+    return Family(split(tasks), CARTPOLE_RECIPE, cap, lambda key, task: jnp.float32(cap), _cartpole_features)
+
+
+def _cartpole_features(task):
+    """Masses in kg, half-length in m, force in 10 N with its sign."""
+    return jnp.stack([task.masscart, task.masspole, task.length, task.force_mag / 10.0])
 
 
 def cartpole_params(params, masscart, masspole, length, force):

@@ -66,7 +66,9 @@ def from_gymnax(
         fresh_world, fresh_obs = reset(key_reset, task)
         ended = terminated | truncated
         world, obs = jax.tree.map(
-            lambda fresh, old: jnp.where(ended, fresh, old).astype(fresh.dtype), (fresh_world, fresh_obs), (state, next_obs)
+            lambda fresh, old: jnp.where(ended, fresh, old).astype(fresh.dtype),
+            (fresh_world, fresh_obs),
+            (state, next_obs),
         )
         next_obs = jnp.asarray(next_obs, obs.dtype)
         return world, Step(obs, next_obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
@@ -117,7 +119,10 @@ def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[st
     with jax.ensure_compile_time_eval():
         starts, states = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 4))
     for name in (*keep, *redraw):
-        require(hasattr(starts, name), f"the state of {env.name} has no field {name!r}; name fields of {type(starts).__name__}.")
+        require(
+            hasattr(starts, name),
+            f"the state of {env.name} has no field {name!r}; name fields of {type(starts).__name__}.",
+        )
     pairs = zip(jax.tree.leaves_with_path(starts), jax.tree.leaves(states), strict=True)
     hidden = {
         path[0].name

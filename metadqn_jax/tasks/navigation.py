@@ -33,4 +33,5 @@ def navigation() -> Family:
         _, state = env.reset_env(key, task)
         return best_return(state.position, task.goal, stride=task.stride, horizon=env.default_params.max_steps_in_episode)
 
-    return Family(split(from_gymnax(env, vary)), RECIPE, env.default_params.max_steps_in_episode, optimum)
+    tasks = split(from_gymnax(env, vary))
+    return Family(tasks, RECIPE, env.default_params.max_steps_in_episode, optimum, features=lambda task: task.goal)

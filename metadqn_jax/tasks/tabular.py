@@ -38,5 +38,8 @@ def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
     def optimum(key, task):
         return value_iteration(task.transition, task.reward, horizon)[0][0, 0]
 
+    def features(task):
+        return jnp.concatenate([states * task.transition.ravel(), task.reward.ravel()])
+
     base = env.default_params.replace(max_steps_in_episode=jnp.int32(horizon))
-    return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum)
+    return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum, features)

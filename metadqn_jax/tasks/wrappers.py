@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.tasks.base import TaskDistribution, TaskSplit, check_distribution
+from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
 from metadqn_jax.types import Array, Spec, Task
 
 
@@ -37,9 +37,10 @@ def observe_task(distribution: TaskDistribution, features: Callable[[Task], Arra
     return map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
 
 
-def both(split: TaskSplit, wrap: Callable[[TaskDistribution], TaskDistribution]) -> TaskSplit:
-    """A wrapper on the two sides of a split."""
-    return TaskSplit(wrap(split.train), wrap(split.test))
+def observed(family: Family) -> Family:
+    """The family with its tasks in plain sight, for the task-conditioned learner."""
+    sides = (observe_task(side, family.features) for side in family.split)
+    return family._replace(split=TaskSplit(*sides))
 
 
 def _zeros(distribution: TaskDistribution) -> Array:

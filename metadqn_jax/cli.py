@@ -1,0 +1,199 @@
+"""The command `metadqn`."""
+
+import dataclasses
+import pathlib
+import sys
+import warnings
+from typing import Annotated
+
+import jax
+import tyro
+from rich.console import Console
+
+from metadqn_jax import checkpoints, report, runs
+from metadqn_jax.catalog import FAMILIES, LEARNERS, build
+from metadqn_jax.checks import Misuse, check_count, require
+from metadqn_jax.programs import STEPS
+from metadqn_jax.progress import Dashboard
+from metadqn_jax.tasks.base import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Meta-train a learner on a family of tasks, then measure how it adapts to held-out tasks."""
+
+    tasks: tyro.conf.Positional[str] = "navigation"
+    """Task family; `metadqn list` names them."""
+    learner: tyro.conf.Positional[str] = "maml"
+    """Learner; `metadqn list` names them."""
+    steps: int | None = None
+    """Outer steps. This and every option below without a value follows the family's recipe."""
+    seed: int = 0
+    """Seed of the whole run."""
+    out: pathlib.Path | None = None
+    """The run's folder; by default the next free one under runs/."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint."""
+    inner_steps: int | None = None
+    """Gradient steps on the support while training."""
+    inner_rate: float | None = None
+    """Rate of the inner gradient steps."""
+    outer_rate: float | None = None
+    """Rate of the outer Adam at the start."""
+    meta_batch: int | None = None
+    """Tasks in an outer step."""
+    streams: int | None = None
+    """Parallel streams of experience in a task."""
+    segment_steps: int | None = None
+    """Environment steps of a stream in the support, and again in the query."""
+    discount: float | None = None
+    """Discount of both TD losses."""
+    query_epsilon: float | None = None
+    """Exploration rate of the query; the support's is 1."""
+    bootstrap: str | None = None
+    """What the inner loss bootstraps from: current, start, stopped or target."""
+    target: str | None = None
+    """What the outer loss bootstraps from: shadow, plain or own."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    dueling: bool = False
+    """Split the network's head into value and advantage."""
+    layer_norm: bool = False
+    """Normalise each hidden layer."""
+    capacity: int | None = None
+    """Lifetimes in the store; more than the meta-batch is off-policy."""
+    chunk: int = 16
+    """Tasks whose gradient is taken at once; raise it on an accelerator."""
+    eval_tasks: int = 256
+    """Held-out tasks in the final evaluation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained run again on held-out tasks; rewrites its evaluation.json and figure."""
+
+    folder: tyro.conf.Positional[pathlib.Path]
+    """The run's folder."""
+    tasks: int = 256
+    """Held-out tasks."""
+    steps: tuple[int, ...] = STEPS
+    """Numbers of gradient steps to measure after, increasing."""
+    seed: int = 0
+    """Seed of the held-out tasks and episodes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Name the task families and the learners."""
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+)
+
+
+def train(options: Train, console: Console) -> None:
+    """Run `metadqn train`."""
+    for name in ("steps", "eval_tasks", "chunk"):
+        value = getattr(options, name)
+        require(value is None or value >= 1, f"--{name.replace('_', '-')} must be at least 1, got {value}; raise it.")
+    check_count("--seed", options.seed, least=0)
+    folder, options = _place(options)
+    with console.status("building"):
+        program, recipe = build(options, tasks=options.eval_tasks, steps=STEPS)
+    config = _config(options, recipe)
+    runs.prepare(folder, config, options.resume)
+    console.print(f"{options.learner} on {options.tasks} → {folder}")
+    steps, per_step = recipe.outer_steps, recipe.meta_batch * recipe.span.transitions
+    with Dashboard(console, steps, recipe.meta_batch, per_step) as dashboard:
+        key = jax.random.key(options.seed)
+        sizes = {"steps": steps, "chunk": max(1, steps // 50), "resume": options.resume}
+        done, state = runs.train(folder, program, key, config, on_chunk=dashboard.show, **sizes)
+    if done < steps:
+        console.print(f"stopped at outer step {done} of {steps}; go on with: metadqn train --resume --out {folder}")
+        raise SystemExit(130)
+    facts = {"tasks": options.tasks, "learner": options.learner, "seed": options.seed}
+    facts |= {"outer_steps": steps, "env_steps": steps * per_step}
+    with console.status("evaluating on held-out tasks"):
+        result = runs.evaluate(folder, program, state.slow, facts, seed=0)
+    _conclude(console, folder, result)
+
+
+def evaluate(options: Evaluate, console: Console) -> None:
+    """Run `metadqn evaluate`."""
+    config = runs.load_config(options.folder)
+    fields = {field.name for field in dataclasses.fields(Train)}
+    try:
+        saved = Train(**{name: value for name, value in config["options"].items() if name in fields})
+    except (KeyError, TypeError) as error:
+        raise Misuse(f"{options.folder}/config.json is not of this version ({error}); train again.") from error
+    check_count("--seed", options.seed, least=0)
+    with console.status("building"):
+        program, recipe = build(saved, tasks=options.tasks, steps=options.steps)
+    like = jax.eval_shape(program.trainer.init, jax.random.key(0))
+    done, state = checkpoints.restore(options.folder / "checkpoints", like, _config(saved, recipe))
+    facts = {"tasks": saved.tasks, "learner": saved.learner, "seed": saved.seed}
+    facts |= {"outer_steps": done, "env_steps": done * recipe.meta_batch * recipe.span.transitions}
+    with console.status("evaluating on held-out tasks"):
+        result = runs.evaluate(options.folder, program, state.slow, facts, seed=options.seed, steps=options.steps)
+    _conclude(console, options.folder, result)
+
+
+def listing(console: Console) -> None:
+    """Run `metadqn list`."""
+    console.print("[bold]task families[/bold]")
+    for name, factory in FAMILIES.items():
+        console.print(f"  {name:12} {(factory.__doc__ or '').splitlines()[0]}", highlight=False)
+    console.print("[bold]learners[/bold]")
+    for name, entry in LEARNERS.items():
+        console.print(f"  {name:12} {entry.line}", highlight=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line: 0 when all went well, 2 for a mistake of the caller's, told in one sentence."""
+    options = tyro.cli(Command, args=arguments, prog="metadqn", description=__doc__.splitlines()[0])
+    console = Console()
+    warnings.showwarning = lambda message, *rest: console.print(f"warning: {message}", style="yellow", highlight=False)
+    try:
+        if isinstance(options, Train):
+            train(options, console)
+        elif isinstance(options, Evaluate):
+            evaluate(options, console)
+        else:
+            listing(console)
+    except Misuse as misuse:
+        Console(stderr=True, soft_wrap=True).print(f"metadqn: {misuse}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+def _place(options: Train) -> tuple[pathlib.Path, Train]:
+    """The run's folder, and the options: with --resume, those of the run for all that were left as they are."""
+    if options.resume:
+        require(options.out is not None, "--resume needs the run's folder; name it with --out.")
+        saved, default = runs.load_config(options.out).get("options", {}), Train()
+        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Train)}
+        kept = {name: value for name, value in given.items() if value != getattr(default, name)}
+        return options.out, Train(**{**saved, "hidden": tuple(saved.get("hidden", (64, 64))), **kept})
+    if options.out is not None:
+        return options.out, options
+    number = 0
+    while (folder := pathlib.Path("runs") / f"{options.tasks}-{options.learner}-{number}").exists():
+        number += 1
+    return folder, options
+
+
+def _config(options: Train, recipe: Recipe) -> dict:
+    """What config.json holds and a checkpoint must agree with: the options, but for where and how they run, and the recipe."""
+    named = dataclasses.asdict(options)
+    for name in ("out", "resume"):
+        del named[name]
+    return {"options": {**named, "hidden": list(options.hidden)}, "recipe": dataclasses.asdict(recipe)}
+
+
+def _conclude(console: Console, folder: pathlib.Path, result: dict) -> None:
+    title = f"{result['tasks']}, {result['num_tasks']} held-out tasks: random {result['random']:.2f}"
+    title += f", optimum {result['optimum']:.2f}"
+    console.print(report.table({result["learner"]: result}, result["steps"], title))
+    console.print(f"{folder}/evaluation.json, {folder}/figures/adaptation.png")

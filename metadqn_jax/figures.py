@@ -1,0 +1,79 @@
+"""Figures, drawn on matplotlib's own objects so that no global state changes."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#999999",
+    "#F0E442",
+)  # safe for the colour-blind
+
+
+def adaptation(
+    path: pathlib.Path,
+    curves: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str,
+    references: Mapping[str, float],
+    xlabel: str = "gradient steps on one support batch",
+) -> None:
+    """Mean return against adaptation steps, one line and its 95 % interval for each of `curves`, written to `path`.
+
+    curves: {label: {"steps": [k], "mean_return": [k], "ci95": [[low, high]]}}.   references: {label: return} as levels.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for color, (label, curve) in zip(COLORS * 2, curves.items(), strict=False):
+        place = range(len(curve["steps"]))
+        low, high = zip(*curve["ci95"], strict=True)
+        axes.plot(place, curve["mean_return"], marker="o", color=color, label=label)
+        axes.fill_between(place, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.set_xticks(place, [str(k) for k in curve["steps"]])
+    for style, (label, level) in zip(("--", ":", "-."), references.items(), strict=False):
+        axes.axhline(level, color="black", linestyle=style, linewidth=1, label=f"{label} ({level:.1f})")
+    axes.set(xlabel=xlabel, ylabel="greedy return on held-out tasks", title=title)
+    _finish(figure, axes, path)
+
+
+def lines(
+    path: pathlib.Path,
+    x: Sequence[float],
+    series: Mapping[str, Mapping[str, Any]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+) -> None:
+    """Lines with intervals over a number: series {label: {"mean": [x], "low": [x], "high": [x]}}, written to `path`."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for color, (label, one) in zip(COLORS * 2, series.items(), strict=False):
+        axes.plot(x, one["mean"], marker="o", color=color, label=label)
+        axes.fill_between(x, one["low"], one["high"], color=color, alpha=0.2, linewidth=0)
+    if log:
+        axes.set_xscale("log")
+        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.minorticks_off()
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    _finish(figure, axes, path)
+
+
+def _finish(figure: Figure, axes: Any, path: pathlib.Path) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

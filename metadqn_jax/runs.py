@@ -1,0 +1,137 @@
+"""A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json, figures/."""
+
+import functools
+import json
+import pathlib
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from metadqn_jax import checkpoints, figures, report
+from metadqn_jax.checks import Misuse, require
+from metadqn_jax.programs import STEPS, Program
+from metadqn_jax.training import TrainState, drive, steps_together
+
+PACKAGES = ("metadqn-jax", "jax", "flax", "optax", "chex", "gymnax")
+
+
+def prepare(folder: pathlib.Path, config: dict, resume: bool) -> None:
+    """Make `folder` ready for a run of `config`, or check that it holds one. Raises `Misuse` where it cannot."""
+    path = folder / "config.json"
+    if resume:
+        saved = load_config(folder)
+        for name in config:
+            same = json.loads(json.dumps(config[name])) == saved.get(name)
+            require(
+                same,
+                f"{folder} holds a run with {name}={saved.get(name)!r}, got {config[name]!r}; drop that option or --resume.",
+            )
+        return
+    require(not path.exists(), f"{folder} already holds a run; continue it with --resume or name another folder with --out.")
+    write(
+        path,
+        json.dumps({**config, "versions": {name: version(name) for name in PACKAGES}, "commit": _commit()}, indent=1),
+    )
+
+
+def load_config(folder: pathlib.Path) -> dict:
+    """What `config.json` says. Raises `Misuse` where there is none."""
+    try:
+        return json.loads((folder / "config.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise Misuse(f"{folder} holds no run with a readable config.json ({error}); name the folder of a run.") from error
+
+
+def train(
+    folder: pathlib.Path,
+    program: Program,
+    key: jax.Array,
+    config: dict,
+    *,
+    steps: int,
+    chunk: int,
+    resume: bool,
+    on_chunk: Callable[[int, dict], bool],
+    saves: int = 10,
+) -> tuple[int, TrainState]:
+    """Train up to `steps` outer steps, with a row of metrics after each chunk and about `saves` checkpoints: (done, state).
+
+    `on_chunk(done, row)` may return True to stop early, at a checkpoint. A resumed run goes on bit for bit as if it had
+    not been stopped, on the same machine and versions.
+    """
+    key_init, key_steps, key_watch = jax.random.split(key, 3)
+    place, initial = folder / "checkpoints", jax.jit(program.trainer.init)
+    if resume and checkpoints.latest(place) is not None:
+        done, state = checkpoints.restore(place, jax.eval_shape(initial, key_init), config)
+    else:
+        done, state = 0, initial(key_init)
+    _truncate(folder / "metrics.jsonl", done)
+
+    @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
+    def advance(state, size):
+        return steps_together(program.trainer, size)(key_steps, state)
+
+    watch = jax.jit(program.watch) if program.watch else None
+    began, every, saved = time.perf_counter(), max(1, steps // saves), done
+    for step, now, metrics in drive(advance, state, steps, chunk, done):
+        done, state = step, now
+        row = {"step": done, **{name: float(np.mean(values)) for name, values in metrics.items()}}
+        cure = "lower --outer-rate or --inner-rate"
+        require(np.isfinite(row["loss"]), f"the loss must stay finite, got {row['loss']} after {done} outer steps; {cure}.")
+        if watch:
+            before, after = watch(jax.random.fold_in(key_watch, done), state.slow)
+            row |= {"return_before": float(before), "return_after": float(after)}
+        row["seconds"] = round(time.perf_counter() - began, 3)
+        write(folder / "metrics.jsonl", json.dumps(row) + "\n", append=True)
+        stop = on_chunk(done, row)
+        if stop or done - saved >= every or done == steps:
+            checkpoints.save(place, done, state, config)
+            saved = done
+        if stop:
+            break
+    return done, state
+
+
+def evaluate(
+    folder: pathlib.Path, program: Program, slow: Any, facts: dict, *, seed: int, steps: tuple[int, ...] = STEPS
+) -> dict:
+    """Judge `slow` on held-out tasks drawn with `seed`; writes and returns evaluation.json, and draws the figure."""
+    judged = {name: np.asarray(value) for name, value in jax.jit(program.evaluate)(jax.random.key(seed), slow).items()}
+    references = {name: float(judged[name].mean()) for name in ("random", "optimum")}
+    result = report.evaluation(judged["returns"], steps, **references, **facts, num_tasks=len(judged["returns"]))
+    write(folder / "evaluation.json", json.dumps(result, indent=1))
+    title = f"{facts['learner']} on {facts['tasks']}: {result['num_tasks']} held-out tasks, 95 % interval"
+    figures.adaptation(folder / "figures" / "adaptation.png", {facts["learner"]: result}, title=title, references=references)
+    return result
+
+
+def write(path: pathlib.Path, text: str, append: bool = False) -> None:
+    """Write or append `text`. Raises `Misuse` where the folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if append else "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise Misuse(f"the run's folder must be writable, got {path.parent} ({error}); name another with --out.") from error
+
+
+def _truncate(path: pathlib.Path, done: int) -> None:
+    """Drop the rows that a stopped run wrote after its last checkpoint: they will be written again."""
+    if path.exists():
+        rows = [row for row in path.read_text().splitlines() if row.endswith("}") and json.loads(row)["step"] <= done]
+        write(path, "".join(row + "\n" for row in rows))
+
+
+def _commit() -> str | None:
+    """The git commit of the source tree that this package runs from, or None."""
+    here = pathlib.Path(__file__).parent
+    try:
+        asked = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked.stdout.strip()

@@ -1,0 +1,71 @@
+"""Grids of hyperparameters × seeds as one compiled program."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metadqn_jax.checks import check_count, check_real, require
+from metadqn_jax.programs import Program
+from metadqn_jax.training import drive, steps_together
+
+Table = dict[str, np.ndarray]  # columns with a leading [members]; with pandas: DataFrame(table)
+
+
+def sweep(
+    train: Callable[[dict[str, Any]], Program],
+    grid: Mapping[str, Iterable[float]],
+    seeds: Iterable[int],
+    *,
+    steps: int,
+    chunk: int | None = None,
+    evaluate_seed: int = 0,
+    progress: Callable[[int, dict], None] = lambda done, metrics: None,
+) -> Table:
+    """Train every member of grid × seeds for `steps` outer steps, all in one program by `vmap`, and judge each.
+
+    train: hyperparameters, {name: float32 []} -> Program; sizes and functions are the same for all members.
+    chunk: outer steps in one compiled call, by default all; `progress(steps done, metrics [members, chunk])` is called
+        after each.   evaluate_seed: the held-out tasks, the same for all members.
+    The table has a column for each name of the grid, "seed", and what `evaluate` gave. Raises `Misuse` on an empty or
+    non-finite grid, and where the smallest or the largest values of the grid are no values for `train`.
+
+    >>> sorted(members({"rate": [0.1, 0.3]}, seeds=[0, 1, 2]))
+    ['rate', 'seed']
+    """
+    table = members(grid, seeds)
+    for extreme in (min, max):
+        train({name: float(extreme(values)) for name, values in grid.items()})
+    hypers = {name: jnp.asarray(table[name], jnp.float32) for name in grid}
+    init_keys, step_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)), out_axes=1)(jnp.asarray(table["seed"]))
+    check_count("steps", steps)
+    chunk = steps if chunk is None else check_count("chunk", chunk)
+
+    @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
+    def advance(state, size):
+        def one(hyper, key, state):
+            return steps_together(train(hyper).trainer, size)(key, state)
+
+        return jax.vmap(one)(hypers, step_keys, state)
+
+    state = jax.jit(jax.vmap(lambda hyper, key: train(hyper).trainer.init(key)))(hypers, init_keys)
+    for done, trained, metrics in drive(advance, state, steps, chunk):
+        state = trained
+        progress(done, metrics)
+    judge = jax.jit(jax.vmap(lambda hyper, slow: train(hyper).evaluate(jax.random.key(evaluate_seed), slow)))
+    return table | {name: np.asarray(column) for name, column in judge(hypers, state.slow).items()}
+
+
+def members(grid: Mapping[str, Iterable[float]], seeds: Iterable[int]) -> Table:
+    """The table of all members, seeds running fastest. Raises `Misuse`."""
+    axes = {**{name: list(values) for name, values in grid.items()}, "seed": list(seeds)}
+    for name, values in axes.items():
+        require(len(values) > 0, f"the sweep's {name} has no values; give at least one.")
+        for value in values:
+            check_real(f"the sweep's {name}", value, least=-np.inf) if name != "seed" else check_count("a seed", value, least=0)
+    rows = list(itertools.product(*axes.values()))
+    return {name: np.array([row[i] for row in rows]) for i, name in enumerate(axes)}
