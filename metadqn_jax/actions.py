@@ -43,7 +43,7 @@ def discrete(actions: int, support: Support | None = None) -> ActionHead:
         require(support.low < support.high, f"support.low must be below support.high, got {support}; swap them.")
 
     def all_logits(outputs):
-        return outputs.reshape(actions, support.bins)
+        return outputs.reshape(actions, -1)
 
     def values(outputs):
         if support is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metadqn_jax import networks, programs
-from metadqn_jax.checks import check_count, check_name, require
+from metadqn_jax.checks import check_name, require
 from metadqn_jax.learners import descent, multitask
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.programs import Parts, Program
@@ -60,14 +60,13 @@ def _scratch(parts: Parts, steps: int) -> MetaLearner:
     return multitask.scratch(parts.network, parts.transition, loss=parts.inner, rate=1e-2, steps=steps, capacity=capacity)
 
 
+_maml, _fomaml = _descent(descent.maml), _descent(descent.fomaml)
 LEARNERS = {
-    "maml": Entry("second-order MAML on TD losses (Finn et al. 2017)", *[_descent(descent.maml)] * 2, has_inner_loop=True),
-    "fomaml": Entry(
-        "first-order MAML on TD losses (Finn et al. 2017, 5.2)", *[_descent(descent.fomaml)] * 2, has_inner_loop=True
-    ),
+    "maml": Entry("second-order MAML on TD losses (Finn et al. 2017)", _maml, _maml, has_inner_loop=True),
+    "fomaml": Entry("first-order MAML on TD losses (Finn et al. 2017, 5.2)", _fomaml, _fomaml, has_inner_loop=True),
     "multitask": Entry("one DQN for all tasks, never adapted (Mnih et al. 2015)", _multitask, _multitask),
     "finetune": Entry("multi-task DQN, fine-tuned at test time", _multitask, _finetune),
-    "scratch": Entry("a DQN from random weights in each task", _scratch, _scratch),
+    "scratch": Entry("a DQN from random weights in each task; nothing is meta-trained", _scratch, _scratch),
     "conditioned": Entry("multi-task DQN that is shown the task: an upper reference", _multitask, _multitask, sees_task=True),
 }
 
@@ -97,6 +96,6 @@ def build(options: Any, *, tasks: int, steps: tuple[int, ...]) -> tuple[Program,
     recipe = recipe_of(family, options)
     shape = {"hidden": options.hidden, "dueling": options.dueling, "layer_norm": options.layer_norm}
     parts = programs.make_parts(family.split.train, recipe, lambda spec: networks.mlp(spec, **shape))
-    learners = entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, 1, **choices)
-    sizes = {"capacity": options.capacity, "chunk": options.chunk, "tasks": check_count("tasks", tasks), "steps": steps}
-    return programs.make_program(family, *learners, recipe, **sizes), recipe
+    trained, tested = entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, 1, **choices)
+    sizes: dict[str, Any] = {"capacity": options.capacity, "chunk": options.chunk, "tasks": tasks, "steps": steps}
+    return programs.make_program(family, trained, tested, recipe, **sizes), recipe

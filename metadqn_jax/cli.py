@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
@@ -109,8 +109,16 @@ def train(options: Train, console: Console) -> None:
     steps, per_step = recipe.outer_steps, recipe.meta_batch * recipe.span.transitions
     with Dashboard(console, steps, recipe.meta_batch, per_step) as dashboard:
         key = jax.random.key(options.seed)
-        sizes = {"steps": steps, "chunk": max(1, steps // 50), "resume": options.resume}
-        done, state = runs.train(folder, program, key, config, on_chunk=dashboard.show, **sizes)
+        done, state = runs.train(
+            folder,
+            program,
+            key,
+            config,
+            steps=steps,
+            chunk=max(1, steps // 50),
+            resume=options.resume,
+            on_chunk=dashboard.show,
+        )
     if done < steps:
         console.print(f"stopped at outer step {done} of {steps}; go on with: metadqn train --resume --out {folder}")
         raise SystemExit(130)
@@ -124,11 +132,7 @@ def train(options: Train, console: Console) -> None:
 def evaluate(options: Evaluate, console: Console) -> None:
     """Run `metadqn evaluate`."""
     config = runs.load_config(options.folder)
-    fields = {field.name for field in dataclasses.fields(Train)}
-    try:
-        saved = Train(**{name: value for name, value in config["options"].items() if name in fields})
-    except (KeyError, TypeError) as error:
-        raise Misuse(f"{options.folder}/config.json is not of this version ({error}); train again.") from error
+    saved = _options(config)
     check_count("--seed", options.seed, least=0)
     with console.status("building"):
         program, recipe = build(saved, tasks=options.tasks, steps=options.steps)
@@ -155,7 +159,11 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line: 0 when all went well, 2 for a mistake of the caller's, told in one sentence."""
     options = tyro.cli(Command, args=arguments, prog="metadqn", description=__doc__.splitlines()[0])
     console = Console()
-    warnings.showwarning = lambda message, *rest: console.print(f"warning: {message}", style="yellow", highlight=False)
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None):
+        console.print(f"warning: {message}", style="yellow", highlight=False)
+
+    warnings.showwarning = show
     try:
         if isinstance(options, Train):
             train(options, console)
@@ -171,17 +179,27 @@ def main(arguments: list[str] | None = None) -> None:
 def _place(options: Train) -> tuple[pathlib.Path, Train]:
     """The run's folder, and the options: with --resume, those of the run for all that were left as they are."""
     if options.resume:
-        require(options.out is not None, "--resume needs the run's folder; name it with --out.")
-        saved, default = runs.load_config(options.out).get("options", {}), Train()
-        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Train)}
-        kept = {name: value for name, value in given.items() if value != getattr(default, name)}
-        return options.out, Train(**{**saved, "hidden": tuple(saved.get("hidden", (64, 64))), **kept})
+        folder = options.out
+        if folder is None:
+            raise Misuse("--resume needs the run's folder; name it with --out.")
+        given, default = dataclasses.asdict(options), dataclasses.asdict(Train())
+        kept = {name: value for name, value in given.items() if value != default[name]}
+        return folder, _options(runs.load_config(folder), kept)
     if options.out is not None:
         return options.out, options
     number = 0
     while (folder := pathlib.Path("runs") / f"{options.tasks}-{options.learner}-{number}").exists():
         number += 1
     return folder, options
+
+
+def _options(config: dict, changes: dict | None = None) -> Train:
+    """The options that config.json holds, with some of them changed. Raises `Misuse` where they are not this version's."""
+    try:
+        saved: dict[str, Any] = {**config["options"], "hidden": tuple(config["options"]["hidden"]), **(changes or {})}
+        return Train(**saved)
+    except (KeyError, TypeError) as error:
+        raise Misuse(f"config.json must hold this version's options, got an error on {error}; train again.") from error
 
 
 def _config(options: Train, recipe: Recipe) -> dict:

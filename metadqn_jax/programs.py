@@ -89,6 +89,8 @@ def make_program(
     tested: takes one gradient step each time it adapts.   evaluate gives {"returns": [tasks, steps], "random": [tasks],
     "optimum": [tasks]}, each the mean of `episodes` episodes; `watch` looks at 32 train tasks, one episode each.
     """
+    check_count("tasks", tasks)
+    check_count("episodes", episodes)
     explore = make_explore(recipe)
     trainer = make_trainer(
         learner,

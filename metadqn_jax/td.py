@@ -197,7 +197,8 @@ def huber(threshold: Any = 1.0) -> Callable:
 def hl_gauss(spread: Any = 0.75) -> Callable:
     """Cross-entropy to a Gaussian around G, `spread` bins wide, integrated over each bin of the head's support.
 
-    Farebrother et al. 2024, section 3.1 (HL-Gauss); `spread` is the standard deviation, and targets beyond the support count as its border. Raises `Misuse`.
+    Farebrother et al. 2024, section 3.1 (HL-Gauss); `spread` is the standard deviation; targets beyond the support
+    count as its border. Raises `Misuse`.
     """
     check_real("hl_gauss's spread", spread, least=1e-3)
 

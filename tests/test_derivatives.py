@@ -1,6 +1,5 @@
 """Meta-gradients in float64 against central finite differences, with a smooth activation and stored data."""
 
-
 import jax
 import jax.numpy as jnp
 import pytest

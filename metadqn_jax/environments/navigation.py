@@ -14,7 +14,7 @@ DIRECTIONS = jnp.concatenate([jnp.stack([jnp.cos(ANGLES), jnp.sin(ANGLES)], 1), 
 @struct.dataclass
 class NavigationState(environment.EnvState):
     position: jax.Array  # [2]
-    time: jax.Array
+    time: Any  # int32 []
 
 
 @struct.dataclass

@@ -11,7 +11,7 @@ from gymnax.environments import environment, spaces
 @struct.dataclass
 class TabularState(environment.EnvState):
     place: jax.Array  # int32 []: the MDP's state
-    time: jax.Array
+    time: Any  # int32 []
 
 
 @struct.dataclass

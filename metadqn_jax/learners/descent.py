@@ -159,7 +159,8 @@ def descend(
         return Learnt(start, rule.rates(subset.pick(start))), ()
 
     def q(slow, fast, obs):
-        return network.apply(*_at(obs, subset.place(slow.params.start, fast.weights)))
+        policy = subset.place(slow.params.start, fast.weights)
+        return network.apply(policy.network, obs, policy.context)
 
     def adapt(key, slow, fast, segment):
         adapted = solve(fast, (slow.params, slow.target.start, segment))
@@ -182,10 +183,6 @@ def descend(
         return measure(pair, advance, score, lifetime.experience), {}
 
     return MetaLearner(init, lambda key, slow: start_from(slow.params), q, adapt, loss, forget)
-
-
-def _at(obs: Array, policy: Policy) -> tuple[Params, Array, Any]:
-    return policy.network, obs, policy.context
 
 
 def maml(network: QNetwork, *, inner: Loss, outer: Loss, rate: Any, steps: int, **choices: Any) -> MetaLearner:

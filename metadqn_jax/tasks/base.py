@@ -83,12 +83,13 @@ def check_distribution(distribution: TaskDistribution) -> None:
     check_same("the reward", number, step.reward, "return a float32 scalar")
 
 
-def transition_like(distribution: TaskDistribution) -> Transition:
+def transition_like(distribution: TaskDistribution) -> Any:
     """The abstract Transition, of one step of one stream, that a distribution gives."""
     spec = distribution.spec
     action = jax.eval_shape(spec.head.sample, jax.random.key(0))
     flag, number = jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.float32)
-    return Transition(spec.observation, action, number, spec.observation, flag, flag)
+    leaves: Any = (spec.observation, action, number, spec.observation, flag, flag)
+    return Transition(*leaves)
 
 
 def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:

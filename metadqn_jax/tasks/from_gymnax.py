@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from metadqn_jax import trees
 from metadqn_jax.actions import discrete
 from metadqn_jax.checks import check_same, require
+from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution
 from metadqn_jax.types import ActionHead, Key, Spec, Step
 
@@ -73,7 +74,11 @@ def from_gymnax(
         next_obs = jnp.asarray(next_obs, obs.dtype)
         return world, Step(obs, next_obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
 
-    observation = jax.eval_shape(lambda key: reset(key, sample(key))[1], jax.random.key(0))
+    def first_observation(key):
+        key_task, key_reset = jax.random.split(key)
+        return reset(key_reset, sample(key_task))[1]
+
+    observation = jax.eval_shape(first_observation, jax.random.key(0))
     require(
         isinstance(observation, jax.ShapeDtypeStruct),
         f"{env.name} must observe one array, got {jax.tree.structure(observation)}; wrap it so that it concatenates its parts.",
@@ -105,7 +110,7 @@ def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[st
     def episode(key):
         key_reset, key_steps = jax.random.split(key)
 
-        def step(state, key):
+        def step(key, i, state):
             key_action, key_step = jax.random.split(key)
             action = env.action_space(base).sample(key_action)
             _, state, _, _, _ = env.step_env(key_step, state, action, base)
@@ -113,7 +118,7 @@ def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[st
             return state, state
 
         start = trees.strengthen(env.reset_env(key_reset, base)[1])
-        _, states = jax.lax.scan(step, start, jax.random.split(key_steps, 8))
+        _, states = repeat(key_steps, 8, step, start)
         return start, states
 
     with jax.ensure_compile_time_eval():

@@ -1,5 +1,7 @@
 """`tabular`: random finite MDPs (Duan et al. 2016, RL², section 3.2)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -41,5 +43,5 @@ def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
     def features(task):
         return jnp.concatenate([states * task.transition.ravel(), task.reward.ravel()])
 
-    base = env.default_params.replace(max_steps_in_episode=jnp.int32(horizon))
+    base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon)
     return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum, features)
