@@ -215,3 +215,7 @@ def _conclude(console: Console, folder: pathlib.Path, result: dict) -> None:
     title += f", optimum {result['optimum']:.2f}"
     console.print(report.table({result["learner"]: result}, result["steps"], title))
     console.print(f"{folder}/evaluation.json, {folder}/figures/adaptation.png")
+
+
+if __name__ == "__main__":
+    main()

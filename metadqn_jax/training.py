@@ -74,12 +74,12 @@ def make_trainer(
         fresh = _collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
         store = replay.add(state.store, fresh)
         lifetimes = replay.sample(keys[1], store, meta_batch)
-        (loss, infos), gradient = _chunked_gradient(keys[2], learner, slow, lifetimes, chunk)
+        (loss, infos), gradient = chunked_gradient(keys[2], learner, slow, lifetimes, chunk)
         change, opt_state = optimizer.update(gradient, state.opt_state, slow.params)
         params = optax.apply_updates(slow.params, change)
         memory = learner.remember(keys[3], slow, lifetimes)
         slow = Slow(params, trees.mix(slow.target, params, polyak), memory, slow.step + 1)
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradient), **_rewards(fresh), **infos}
+        metrics = {"loss": loss, "gradient_norm": jnp.sqrt(trees.squared_norm(gradient)), **_rewards(fresh), **infos}
         return TrainState(slow, opt_state, store), metrics
 
     return Trainer(init, step)
@@ -111,7 +111,7 @@ def _collect(key, learner, slow, distribution, span, explore, meta_batch):
     return jax.vmap(one)(jax.random.split(key, meta_batch))
 
 
-def _chunked_gradient(key, learner, slow, lifetimes, chunk):
+def chunked_gradient(key, learner, slow, lifetimes, chunk):
     """((loss, infos), gradient) of the mean loss over lifetimes [B, …], summed over chunks of tasks."""
     meta_batch = lifetimes.experience.reward.shape[0]
 

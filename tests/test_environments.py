@@ -89,7 +89,10 @@ def test_noise_free_tabular_equals_its_numpy_twin():
     following, actions = rng.integers(4, size=(TASKS, 4, 3)), rng.integers(3, size=(TASKS, STEPS))
     means = rng.normal(size=(TASKS, 4, 3))
     params = stacked(
-        TABLES, transition=np.eye(4, dtype=np.float32)[following], reward=jnp.float32(means), noise=np.zeros(TASKS, np.float32)
+        TABLES,
+        transition=np.eye(4, dtype=np.float32)[following],
+        reward=jnp.float32(means),
+        noise=np.zeros(TASKS, np.float32),
     )
     first, (obs, successor, reward, terminated, truncated) = live(TABLES, params, actions)
     np.testing.assert_array_equal(first, np.eye(4)[[0] * TASKS])

@@ -44,7 +44,7 @@ def test_value_iteration_equals_the_best_of_all_policies(seed):
 def mdps():
     family = tabular()
     key_tasks, key_optimum = jax.random.split(jax.random.key(0))
-    tasks = jax.jit(lambda key: sample_tasks(key, family.split.test, 2_000))(key_tasks)
+    tasks = jax.jit(lambda key: sample_tasks(key, family.split.train, 2_000))(key_tasks)
     optima = jax.jit(jax.vmap(family.optimum))(jax.random.split(key_optimum, 2_000), tasks)
     return tasks, np.asarray(optima)
 

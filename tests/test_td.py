@@ -234,9 +234,10 @@ def test_squared_and_huber_equal_their_definitions(goal):
     close(td.huber(0.8)(PLAIN)(outputs, action, goal), error**2 / 2 if error <= 0.8 else 0.8 * (error - 0.4))
 
 
-def hl_gauss_target(goal, spread=0.75):
+@jax.jit
+def hl_gauss_target(goal):
     """The target's probabilities are what the loss is linear in: minus its derivative in each log-probability."""
-    regress = td.hl_gauss(spread)(BINNED)
+    regress = td.hl_gauss(0.75)(BINNED)
     gradient = jax.grad(regress)(jnp.zeros(BINNED.width), jnp.int32(1), goal).reshape(A, -1)[1]
     return 1 / BINNED.support.bins - gradient  # ∂/∂logits of the cross-entropy is softmax − target
 

@@ -160,8 +160,8 @@ def fingerprint(task: Task) -> Array:
 
 def _bits(flat: Array) -> Array:
     if jnp.issubdtype(flat.dtype, jnp.floating):
-        flat = flat.astype(jnp.float32) + 0.0  # −0 and 0 are one number
-        return jax.lax.bitcast_convert_type(flat, jnp.uint32)
+        bits = jax.lax.bitcast_convert_type(flat.astype(jnp.float32), jnp.uint32)
+        return jnp.where(bits << 1 == 0, 0, bits)  # −0 and 0 are one number; XLA would drop an addition of 0
     return flat.astype(jnp.uint32)
 
 

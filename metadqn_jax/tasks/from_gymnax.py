@@ -122,7 +122,7 @@ def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[st
         return start, states
 
     with jax.ensure_compile_time_eval():
-        starts, states = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 4))
+        starts, states = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 64))
     for name in (*keep, *redraw):
         require(
             hasattr(starts, name),
@@ -132,7 +132,7 @@ def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[st
     hidden = {
         path[0].name
         for (path, start), later in pairs
-        if bool((start[:, None] == later).all()) and bool((start[0] != start[1:]).any())
+        if bool((start[:, None] == later).all()) and bool((start[:1] != start[1:]).any())
     } - {*keep, *redraw}
     require(
         not hidden,

@@ -1,0 +1,136 @@
+"""Speed as ratios within one run: python experiments/benchmark.py [--quick]. CPU-seconds count all threads."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+
+from metadqn_jax import networks, replay, td, trees
+from metadqn_jax.actions import discrete
+from metadqn_jax.explore import by_segment
+from metadqn_jax.learners.base import first_slow
+from metadqn_jax.learners.descent import maml, plain_target
+from metadqn_jax.tasks.classic import cartpole
+from metadqn_jax.training import chunked_gradient, make_trainer, steps_together
+from metadqn_jax.types import Lifetime, Span, Spec, Transition
+
+HEAD = discrete(2)
+NETWORK = networks.mlp(Spec(jax.ShapeDtypeStruct((4,), jnp.float32), HEAD))  # 4-64-64-2
+LOSS = td.temporal_difference(HEAD, select=td.greedy, target=td.one_step(0.9), regression=td.huber(1.0))
+RATE, CHUNK = 0.1, 16
+
+
+def learner(steps):
+    return maml(NETWORK, inner=LOSS, outer=LOSS, rate=RATE, steps=steps, target=plain_target)
+
+
+def data(tasks):
+    """Lifetimes of 32 support and 32 query transitions."""
+    keys, shape = jax.random.split(jax.random.key(0), 4), (tasks, 2, 32, 1)
+    never = jnp.zeros(shape, bool)
+    obs, next_obs = (jax.random.normal(key, (*shape, 4)) for key in keys[:2])
+    action, reward = jax.random.randint(keys[2], shape, 0, 2), jax.random.normal(keys[3], shape)
+    return Lifetime((), Transition(obs, action, reward, next_obs, never, never))
+
+
+def plain(steps):
+    """What one writes first: jax.grad in jax.grad under one vmap over all tasks."""
+
+    def q(params, obs):
+        return jax.vmap(lambda o: NETWORK.apply(params, o, None))(obs)
+
+    def loss(params, bootstrap, batch):
+        value = jnp.take_along_axis(q(params, batch.obs[:, 0]), batch.action, 1)[:, 0]
+        goal = batch.reward[:, 0] + 0.9 * q(bootstrap, batch.next_obs[:, 0]).max(1)
+        return optax.losses.huber_loss(value, goal).mean()
+
+    def one(params, target, lifetime):
+        support, query = (jax.tree.map(lambda leaf, k=k: leaf[k], lifetime.experience) for k in (0, 1))
+        adapted = params
+        for _ in range(steps):
+            gradient = jax.grad(loss)(adapted, adapted, support)
+            adapted = trees.subtract(adapted, trees.scale(RATE, trees.clip(gradient, 1.0)))
+        return loss(adapted, jax.lax.stop_gradient(target), query)
+
+    def mean(params, target, lifetimes):
+        return jax.vmap(one, (None, None, 0))(params, target, lifetimes).mean()
+
+    return lambda slow, lifetimes: jax.grad(mean)(slow.params.start.network, slow.target.start.network, lifetimes)
+
+
+def measure(functions, arguments, seconds):
+    """The median CPU-seconds of a call of each function, run in turn for about `seconds` each; and temporaries in MB."""
+    compiled = [jax.jit(f).lower(*a).compile() for f, a in zip(functions, arguments, strict=True)]
+    times = [[] for _ in compiled]
+    for f, a in zip(compiled, arguments, strict=True):
+        jax.block_until_ready(f(*a))
+    end = time.process_time() + seconds * len(compiled)
+    while time.process_time() < end or len(times[0]) < 3:
+        for f, a, spent in zip(compiled, arguments, times, strict=True):
+            began = time.process_time()
+            jax.block_until_ready(f(*a))
+            spent.append(time.process_time() - began)
+    return [float(np.median(t)) for t in times], [f.memory_analysis().temp_size_in_bytes / 1e6 for f in compiled]
+
+
+def gradients(sizes, seconds):
+    print(
+        "second-order MAML, 4-64-64-2 net, 32 + 32 transitions\n   T  K   ours tasks/CPU-s   MB   plain tasks/CPU-s    MB   ratio"
+    )
+    for steps in (1, 5):
+        one, simple = learner(steps), plain(steps)
+        slow = first_slow(one, jax.random.key(1))
+        for tasks in sizes:
+            lifetimes = data(tasks)
+
+            def ours(slow, lifetimes, one=one):
+                return chunked_gradient(jax.random.key(0), one, slow, lifetimes, CHUNK)[1]
+
+            np.testing.assert_allclose(*map(first_leaf, (ours(slow, lifetimes), simple(slow, lifetimes))), atol=1e-5)
+            (a, b), (mb_a, mb_b) = measure((ours, simple), [(slow, lifetimes)] * 2, seconds)
+            print(
+                f"{tasks:5} {steps:2} {tasks / a:14,.0f} {mb_a:8.1f} {tasks / b:14,.0f} {mb_b:11.1f} {b / a:8.2f}", flush=True
+            )
+
+
+def first_leaf(tree):
+    return jax.tree.leaves(tree)[0]
+
+
+def loops(sizes, seconds):
+    span = Span(segments=2, steps=32, streams=4)
+    print("the whole loop on cartpole, 2 × 4 streams × 32 steps a task\n   T   tasks/CPU-s   env steps/CPU-s")
+    for tasks in sizes:
+        sizes_of_it = {"explore": by_segment(1.0, 0.2), "optimizer": optax.adam(1e-3), "meta_batch": tasks, "chunk": CHUNK}
+        trainer = make_trainer(learner(1), cartpole().split.train, span, **sizes_of_it)
+        state = jax.jit(trainer.init)(jax.random.key(0))
+        run = steps_together(trainer, 4)
+        (spent,), _ = measure([lambda state, run=run: run(jax.random.key(1), state)], [(state,)], seconds)
+        print(f"{tasks:5} {4 * tasks / spent:12,.0f} {4 * tasks * span.transitions / spent:16,.0f}", flush=True)
+
+
+def replays(capacities, seconds):
+    item = jax.tree.map(lambda leaf: leaf[0, 0, 0, 0], data(1).experience)
+    stores = [replay.make_store(item, c)._replace(added=jnp.int32(c)) for c in capacities]
+    draw = [lambda store: replay.sample(jax.random.key(0), store, 256)] * len(stores)
+    times, _ = measure(draw, [(store,) for store in stores], seconds)
+    print(
+        "a replay sample of 256 transitions: "
+        + ", ".join(f"{c:,} stored: {t * 1e6:.0f} µs" for c, t in zip(capacities, times, strict=True))
+    )
+    print(f"ratio {times[-1] / times[0]:.2f}")
+
+
+def main(quick: bool = False):
+    """Print the benchmark's tables; --quick is a smoke test with tiny sizes."""
+    seconds = 0.01 if quick else 4.0
+    gradients((16, 32) if quick else (16, 128, 1024, 4096), seconds)
+    loops((16,) if quick else (16, 128), seconds)
+    replays((1_000, 10_000) if quick else (10_000, 1_000_000), seconds)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,161 @@
+"""The command `metadqn`: what a run leaves behind, stopping and going on, and errors of one sentence."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from metadqn_jax import checkpoints, cli
+from metadqn_jax.catalog import FAMILIES, LEARNERS
+
+TINY = ["--hidden", "4", "--meta-batch", "2", "--segment-steps", "4", "--streams", "2", "--eval-tasks", "4"]
+KEYS = "tasks learner seed outer_steps env_steps num_tasks steps mean_return iqm ci95 random optimum".split()
+pytestmark = pytest.mark.xdist_group("cli")
+
+
+def metadqn(*arguments):
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    assert metadqn("train", "--steps", 4, "--out", folder, *TINY) == 0
+    return folder
+
+
+def test_a_run_leaves_its_folder(run):
+    result = json.loads((run / "evaluation.json").read_text())
+    assert set(KEYS) <= set(result)
+    assert result["steps"] == [0, 1, 2, 3, 5, 10]
+    assert (result["tasks"], result["learner"], result["seed"]) == ("navigation", "maml", 0)
+    assert (result["outer_steps"], result["env_steps"], result["num_tasks"]) == (4, 4 * 2 * 2 * 4 * 2, 4)
+    for mean, (low, high) in zip(result["mean_return"], result["ci95"], strict=True):
+        assert low <= mean <= high <= result["optimum"] + 1e-3
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert {"loss", "gradient_norm", "return_before", "return_after", "seconds"} <= set(rows[0])
+    config = json.loads((run / "config.json").read_text())
+    assert config["options"]["seed"] == 0
+    assert "jax" in config["versions"]
+    assert checkpoints.latest(run / "checkpoints") == 4
+    assert (run / "figures" / "adaptation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_measures_a_run_again(run):
+    before = json.loads((run / "evaluation.json").read_text())
+    assert metadqn("evaluate", run, "--tasks", 3, "--steps", 0, 2, "--seed", 1) == 0
+    result = json.loads((run / "evaluation.json").read_text())
+    assert (result["steps"], result["num_tasks"], result["outer_steps"]) == ([0, 2], 3, 4)
+    (run / "evaluation.json").write_text(json.dumps(before))
+
+
+def saved_leaves(folder):
+    data = checkpoints.latest(folder / "checkpoints")
+    manifest = json.loads((folder / "checkpoints" / str(data) / "manifest.json").read_text())
+    return [leaf["sha256"] for leaf in manifest["leaves"]]
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
+    folder = tmp_path / "stopped"
+    show = cli.Dashboard.show
+
+    def interrupt(self, done, row):
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+        return show(self, done, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.Dashboard, "show", interrupt)
+        assert metadqn("train", "--steps", 4, "--out", folder, *TINY) == 130
+    assert checkpoints.latest(folder / "checkpoints") == 2
+    (folder / "metrics.jsonl").open("a").write('{"step": 3, "loss"')  # cut off in the middle of a row
+    assert metadqn("train", "--resume", "--out", folder) == 0
+    assert saved_leaves(folder) == saved_leaves(run)
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_list_names_everything(capsys):
+    assert metadqn("list") == 0
+    shown = capsys.readouterr().out
+    for name in (*FAMILIES, *LEARNERS):
+        assert name in shown
+
+
+def test_every_option_is_documented(capsys):
+    for command in ("train", "evaluate"):
+        assert metadqn(command, "--help") == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        for field in cli.dataclasses.fields({"train": cli.Train, "evaluate": cli.Evaluate}[command]):
+            assert field.name.replace("_", "-") in shown or field.name.upper() in shown
+
+
+MISTAKES = {
+    "unknown family": (["train", "chess"], "navigation"),
+    "unknown learner": (["train", "navigation", "magic"], "maml"),
+    "negative steps": (["train", "--steps", "-3"], "at least 1"),
+    "no steps": (["train", "--steps", "0"], "at least 1"),
+    "a fraction of a step": (["train", "--steps", "1.5"], "steps"),
+    "no tasks": (["train", "--meta-batch", "0"], "meta_batch"),
+    "negative rate": (["train", "--inner-rate", "-1"], "rate"),
+    "small store": (["train", "--capacity", "3"], "capacity"),
+    "unknown bootstrap": (["train", "--bootstrap", "shoes"], "current"),
+    "bootstrap without inner loop": (["train", "navigation", "multitask", "--bootstrap", "current"], "drop it"),
+    "resume without folder": (["train", "--resume"], "--out"),
+    "evaluate nothing": (["evaluate", "/no/such/run"], "folder of a run"),
+    "unknown option": (["train", "--colour", "red"], "colour"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_sentence(mistake, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, hint = MISTAKES[mistake]
+    assert metadqn(*arguments) == 2
+    told = capsys.readouterr().err
+    assert hint in told
+    assert "Traceback" not in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_folders_that_cannot_be_used(run, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    cases = [
+        (["train", "--out", tmp_path / "file" / "run", "--steps", 1, *TINY], "--out"),
+        (["train", "--out", run, *TINY], "already holds a run"),
+        (["train", "--resume", "--out", run, "--seed", 5], "seed"),
+        (["train", "--resume", "--out", tmp_path / "nothing"], "folder of a run"),
+    ]
+    for arguments, hint in cases:
+        assert metadqn(*arguments) == 2
+        told = capsys.readouterr().err
+        assert hint in told
+        assert len(told.strip().splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_config_is_refused(run, capsys):
+    config = json.loads((run / "config.json").read_text())
+    changed = json.loads(json.dumps(config))
+    changed["options"]["hidden"] = [5]
+    (run / "config.json").write_text(json.dumps(changed))
+    assert metadqn("evaluate", run, "--tasks", 3) == 2
+    told = capsys.readouterr().err
+    (run / "config.json").write_text(json.dumps(config))
+    assert "hidden" in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_the_installed_command_shows_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "metadqn_jax.cli", "train", "chess"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("metadqn: unknown task family 'chess'")
+

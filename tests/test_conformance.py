@@ -1,0 +1,121 @@
+"""Every learner × several families through one table: what holds for one holds for all."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from metadqn_jax import networks, programs, trees
+from metadqn_jax.catalog import FAMILIES, LEARNERS
+from metadqn_jax.explore import by_segment
+from metadqn_jax.learners.base import first_slow
+from metadqn_jax.living import live
+from metadqn_jax.tasks.base import sample_tasks
+from metadqn_jax.tasks.wrappers import observed
+from metadqn_jax.training import make_trainer, steps_together
+from metadqn_jax.types import Span
+
+SPAN = Span(segments=2, steps=3, streams=2)
+EXPLORE = by_segment(1.0, 0.5)
+TASKS = 2
+
+
+class Case:
+    """One learner on one family, tiny; jitted functions are shared by the tests."""
+
+    def __init__(self, family_name, learner_name):
+        family, entry = FAMILIES[family_name](), LEARNERS[learner_name]
+        family = observed(family) if entry.sees_task else family
+        self.distribution = family.split.train
+        parts = programs.make_parts(self.distribution, family.recipe, lambda spec: networks.mlp(spec, hidden=(8,)))
+        self.learner = entry.trained(parts, 2)
+        self.slow = trees.strengthen(first_slow(self.learner, jax.random.key(0)))
+        self.tasks = sample_tasks(jax.random.key(1), self.distribution, TASKS)
+        self.live = jax.jit(self.one_life)
+        self.lives = jax.jit(jax.vmap(self.one_life, (0, None, 0)))
+        self.gradients = jax.jit(jax.vmap(jax.value_and_grad(self.loss, argnums=1), (0, None, None, 0)))
+
+    def keys(self):
+        return jax.random.split(jax.random.key(2), TASKS)
+
+    def one_life(self, key, slow, task):
+        return live(key, self.learner, slow, self.distribution, task, SPAN, EXPLORE)
+
+    def loss(self, key, params, slow, lifetime):
+        return self.learner.loss(key, slow._replace(params=params), lifetime)[0]
+
+
+@pytest.fixture(scope="module", params=[(f, m) for f in FAMILIES for m in LEARNERS], ids="-".join)
+def case(request):
+    return Case(*request.param)
+
+
+def close(a, b, tolerance=2e-4):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert jnp.allclose(x, y, rtol=tolerance, atol=tolerance)
+
+
+def test_structures_are_stable_and_vmap_is_a_loop(case):
+    life = case.lives(case.keys(), case.slow, case.tasks)
+    for i in range(TASKS):
+        task, one = jax.tree.map(lambda leaf, i=i: leaf[i], (case.tasks, life))
+        close(case.live(case.keys()[i], case.slow, task), one)
+    fast = jax.eval_shape(case.learner.begin, jax.random.key(0), case.slow)
+    assert trees.shapes(jax.tree.map(lambda leaf: leaf[0, 0], life.fasts)) == fast
+    experience = life.lifetime.experience
+    assert experience.reward.shape == (TASKS, SPAN.segments, SPAN.steps, SPAN.streams)
+    assert experience.obs.shape[4:] == case.distribution.spec.observation.shape
+
+
+def test_gradients_are_finite_and_shaped_like_params(case):
+    lifetimes = case.lives(case.keys(), case.slow, case.tasks).lifetime
+    losses, gradients = case.gradients(case.keys(), case.slow.params, case.slow, lifetimes)
+    assert jnp.isfinite(losses).all()
+    assert jax.tree.structure(gradients) == jax.tree.structure(case.slow.params)
+    for gradient, param in zip(jax.tree.leaves(gradients), jax.tree.leaves(case.slow.params), strict=True):
+        assert gradient.shape == (TASKS, *param.shape)
+        assert jnp.isfinite(gradient).all()
+
+
+def test_one_compile_for_three_steps(case):
+    traces = []
+
+    def counted(key, slow, lifetime):
+        traces.append(1)
+        return case.learner.loss(key, slow, lifetime)
+
+    learner = case.learner._replace(loss=counted)
+    trainer = make_trainer(learner, case.distribution, SPAN, explore=EXPLORE, optimizer=optax.adam(1e-3), meta_batch=TASKS)
+    advance = jax.jit(lambda state: steps_together(trainer, 1)(jax.random.key(3), state))
+    state = jax.jit(trainer.init)(jax.random.key(4))
+    traces.clear()
+    for step in range(3):
+        before = trees.shapes(state)
+        state, metrics = advance(state)
+        assert trees.shapes(state) == before
+        assert jnp.isfinite(metrics["loss"]).all()
+        assert int(state.slow.step) == step + 1
+        if step == 0:
+            traces.clear()
+    assert not traces
+
+
+FEW = [("navigation", name) for name in LEARNERS]
+
+
+@pytest.mark.parametrize(("family", "name"), FEW, ids="-".join)
+def test_jit_equals_eager(family, name):
+    case = Case(family, name)
+    task = jax.tree.map(lambda leaf: leaf[0], case.tasks)
+    lifetime = case.live(case.keys()[0], case.slow, task).lifetime
+    segment = jax.tree.map(lambda leaf: leaf[0], lifetime.experience)
+
+    def through(slow, lifetime, segment):
+        fast = case.learner.begin(jax.random.key(5), slow)
+        adapted, _ = case.learner.adapt(jax.random.key(6), slow, fast, segment)
+        loss, _ = case.learner.loss(jax.random.key(7), slow, lifetime)
+        return adapted, case.learner.q(slow, adapted, segment.obs[0, 0]), loss
+
+    with jax.disable_jit():
+        eager = through(case.slow, lifetime, segment)
+    close(jax.jit(through)(case.slow, lifetime, segment), eager)

@@ -1,0 +1,90 @@
+"""A file imports only lower floors, and the big libraries stand only where the house says."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
+FLOORS = [
+    {"checks"},
+    {"types"},
+    {"trees", "loops", "stats"},
+    {"actions", "td", "networks", "explore", "replay", "derivative", "environments/*", "planners/*", "figures"},
+    {"tasks/base", "learners/base"},
+    {"tasks/wrappers", "tasks/from_gymnax", "learners/descent"},
+    {"tasks/*", "learners/*", "living"},
+    {"training", "evaluation"},
+    {"programs"},
+    {"checkpoints", "report", "progress", "sweep"},
+    {"runs"},
+    {"catalog"},
+    {"cli"},
+]
+MODULES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.py") if path.stem != "__init__")
+
+
+def floor(module):
+    exact = [height for height, names in enumerate(FLOORS) if module in names]
+    family = [height for height, names in enumerate(FLOORS) if f"{module.split('/')[0]}/*" in names]
+    return (exact or family)[0]
+
+
+def imported(module):
+    """(package modules, other packages) that a module imports anywhere in its file."""
+    inside, outside = set(), set()
+    for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "metadqn_jax":
+                outside.add(parts[0])
+                continue
+            path = "/".join(parts[1:])
+            inside.add(path if path in MODULES else "/".join(parts[1:-1]))
+    return inside, outside
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_lower_floors(module):
+    for other in imported(module)[0]:
+        assert floor(other) < floor(module), f"{module} must not import {other}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_learners_never_meet_tasks_and_tasks_never_meet_learners(module):
+    inside, _ = imported(module)
+    kind = module.split("/")[0]
+    if kind == "learners":
+        assert not {name for name in inside if name.split("/")[0] in ("tasks", "environments", "living", "training")}
+    if kind == "tasks":
+        assert not {name for name in inside if name.split("/")[0] in ("learners", "living", "training")}
+
+
+HOMES = {
+    "flax": {"networks", "environments/*"},
+    "gymnax": {"environments/*", "tasks/*"},
+    "optax": {"training", "programs", "learners/*"},
+    "orbax": {"checkpoints"},
+    "tyro": {"cli"},
+    "rich": {"cli", "report", "progress"},
+    "matplotlib": {"figures"},
+    "scipy": {"stats"},
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_where_they_belong(module):
+    for library in imported(module)[1] & set(HOMES):
+        homes = HOMES[library]
+        assert module in homes or f"{module.split('/')[0]}/*" in homes, f"{module} must not import {library}"
+
+
+def test_the_table_of_floors_names_no_module_that_is_gone():
+    named = {name for names in FLOORS for name in names if not name.endswith("*")}
+    assert named <= set(MODULES)

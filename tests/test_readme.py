@@ -1,0 +1,40 @@
+"""The README's Python blocks run as they stand, in order, in one namespace; its promises about length hold."""
+
+import pathlib
+import re
+
+import matplotlib.figure  # noqa: F401  (matplotlib warns where it is first imported under warnings as errors)
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    return {}
+
+
+def test_the_first_block_is_short_and_early():
+    lines = TEXT.splitlines()
+    end = lines.index("```", lines.index("```python"))
+    assert end <= 25
+    assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.xdist_group("readme")
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_block_runs(number, namespace):
+    exec(compile(BLOCKS[number], f"README block {number + 1}", "exec"), namespace)
+    if number == 0:
+        returns = namespace["table"]["returns"]
+        assert returns.shape == (1, 256, 6)
+        curve = np.asarray(returns).mean((0, 1))
+        assert curve[-1] > curve[0] + 3, f"ten gradient steps must help, got {curve}"
+
+
+def test_ci_runs_the_readmes_own_test_command():
+    assert re.search(r"^python3 -m venv .*pytest$", TEXT, flags=re.MULTILINE)
+    assert "grep -m 1 '^python3 -m venv .*pytest$' README.md" in (ROOT / ".ci" / "run").read_text()

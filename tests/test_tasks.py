@@ -1,0 +1,267 @@
+"""Task distributions: splits that cannot overlap, wrappers, and gymnax environments whose task survives a reset."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metadqn_jax.actions import discrete
+from metadqn_jax.checks import Misuse
+from metadqn_jax.environments.navigation import DIRECTIONS, Navigation
+from metadqn_jax.environments.tabular import Tabular
+from metadqn_jax.loops import repeat
+from metadqn_jax.tasks.base import fingerprint, finite, sample_tasks, separate, split
+from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.wrappers import observe_task, scale_observation
+
+COUNT = 2_000
+PUSHES = discrete(9)._replace(decode=lambda action: 0.1 * DIRECTIONS[action])  # for a continuous action space
+
+
+def random_goal(key, params):
+    return params.replace(goal=jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0))
+
+
+def same(key, params):
+    return params
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """Navigation with any goal of the square, not split."""
+    return from_gymnax(Navigation(), random_goal)
+
+
+def goals_of(seed, distribution, count=COUNT):
+    """Goals [count, 2] of sampled tasks."""
+    return np.asarray(jax.jit(lambda key: sample_tasks(key, distribution, count).goal)(jax.random.key(seed)))
+
+
+def grid(plane, goals):
+    """Tasks with these goals [n, 2]."""
+    base = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(goals)), Navigation().default_params.replace(goal=jnp.zeros(2)))
+    base = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), base, jax.eval_shape(plane.sample, jax.random.key(0)))
+    return base.replace(goal=jnp.asarray(goals, jnp.float32))
+
+
+def rows(goals):
+    return set(map(tuple, goals.tolist()))
+
+
+# --- splits
+
+
+def test_the_two_sides_of_a_split_share_no_task(plane):
+    sides = split(plane)
+    train, test = goals_of(0, sides.train), goals_of(1, sides.test)
+    assert not rows(train) & rows(test)
+    assert len(rows(train)) == len(rows(test)) == COUNT
+    for goals in (train, test):  # and each has the distribution of the whole
+        np.testing.assert_allclose(goals.mean(0), 0, atol=4.5 * 3**-0.5 / np.sqrt(COUNT))
+        np.testing.assert_allclose((goals**2).mean(0), 1 / 3, atol=4.5 * (4 / 45) ** 0.5 / np.sqrt(COUNT))
+
+
+@pytest.mark.parametrize(("cells", "share"), [(21, 0.3), (400, 0.2)])
+def test_a_finite_family_is_divided_without_a_rest(plane, cells, share):
+    every = np.random.default_rng(cells).uniform(-1, 1, (cells, 2)).astype(np.float32)
+    sides = split(finite(plane, grid(plane, every)), share)
+    train, test = (rows(goals_of(seed, side, 5 * COUNT)) for seed, side in enumerate(sides))
+    assert not train & test
+    assert train | test == rows(every)
+    assert abs(len(test) / cells - share) < 4.5 * np.sqrt(share * (1 - share) / cells)
+
+
+def test_a_split_that_leaves_a_side_empty_is_refused(plane):
+    with pytest.raises(Misuse, match=r"leaves no (test|train) task among 1,024 draws; change test_share\.$"):
+        split(finite(plane, grid(plane, [(0.5, 0.5)])))
+    with pytest.raises(Misuse, match="test_share must be"):
+        split(plane, 0.0)
+
+
+def test_separate_sets_may_not_overlap(plane):
+    first, second = grid(plane, [(0.1, 0.2), (0.3, 0.4)]), grid(plane, [(0.3, 0.4), (0.5, 0.6), (0.7, 0.8)])
+    with pytest.raises(Misuse, match=r"share no task, got 1 in common; remove these from one side\.$"):
+        separate(plane, first, second)
+    sides = separate(plane, first, jax.tree.map(lambda leaf: leaf[1:], second))
+    assert rows(goals_of(2, sides.train, 50)) == rows(np.float32([(0.1, 0.2), (0.3, 0.4)]))
+    assert rows(goals_of(3, sides.test, 50)) == rows(np.float32([(0.5, 0.6), (0.7, 0.8)]))
+    with pytest.raises(Misuse, match="at least one train and one test task"):
+        separate(plane, first, jax.tree.map(lambda leaf: leaf[:0], second))
+
+
+def test_finite_draws_uniformly(plane):
+    every = np.arange(14, dtype=np.float32).reshape(7, 2)
+    drawn = goals_of(4, finite(plane, grid(plane, every)))
+    counts = np.bincount((drawn[:, 0] / 2).astype(int), minlength=7)
+    assert (np.abs(counts - COUNT / 7) < 4.5 * np.sqrt(COUNT / 7 * 6 / 7)).all(), counts
+
+
+# --- fingerprint
+
+fingerprints = jax.jit(jax.vmap(fingerprint))
+
+
+def test_different_tasks_have_different_fingerprints():
+    numbers = np.random.default_rng(0).normal(size=(COUNT, 3)).astype(np.float32)
+    tasks = {"reward": numbers[:, :1], "goal": numbers[:, 1:], "count": np.zeros(COUNT, np.int32)}
+    swapped = {"reward": numbers[:, 1:2], "goal": numbers[:, [0, 2]], "count": np.zeros(COUNT, np.int32)}
+    mirrored = {**tasks, "goal": numbers[:, [2, 1]]}
+    negated = {**tasks, "goal": -numbers[:, 1:]}
+    counted = {**tasks, "count": np.arange(1, COUNT + 1, dtype=np.int32)}
+    prints = np.stack([fingerprints(one) for one in (tasks, swapped, mirrored, negated, counted)])
+    assert prints.dtype == np.uint32
+    assert len(np.unique(prints)) > prints.size - 4  # 0.01 pairs are expected to collide
+    few = {name: leaf[:8] for name, leaf in tasks.items()}
+    bits = np.unpackbits(prints[0].view(np.uint8).reshape(COUNT, 4), axis=1).mean(0)
+    np.testing.assert_allclose(bits, 0.5, atol=4.5 * 0.5 / np.sqrt(COUNT))  # every bit is a fair coin
+    eager = [int(fingerprint({name: leaf[i] for name, leaf in few.items()})) for i in range(8)]
+    jitted = [int(jax.jit(fingerprint)({name: leaf[i] for name, leaf in few.items()})) for i in range(8)]
+    assert eager == jitted == list(prints[0, :8])  # eagerly, jitted and mapped
+
+
+def test_equal_numbers_have_equal_fingerprints():
+    zero, minus = {"goal": jnp.array([0.0, 1.0])}, {"goal": jnp.array([-0.0, 1.0])}
+    assert int(fingerprint(zero)) == int(fingerprint(minus)) == int(jax.jit(fingerprint)(minus))
+    assert int(fingerprint(zero)) == int(fingerprint({"goal": np.float32([0.0, 1.0])}))
+
+
+def test_a_task_has_the_fingerprint_inside_the_program_that_it_has_outside(plane):
+    inside = jax.jit(jax.vmap(lambda key: (task := plane.sample(key), fingerprint(task))))
+    tasks, prints = inside(jax.random.split(jax.random.key(5), COUNT))
+    np.testing.assert_array_equal(prints, fingerprints(tasks))
+
+
+# --- wrappers
+
+
+def wander(seed, distribution, steps=45, tasks=3):
+    """Random actions: tasks, first obs [tasks, …], actions and Step [tasks, steps, …], worlds before and after."""
+
+    def one(key):
+        key_task, key_reset, key_steps = jax.random.split(key, 3)
+        task = distribution.sample(key_task)
+        world, obs = distribution.reset(key_reset, task)
+
+        def step(key, t, world):
+            key_action, key_step = jax.random.split(key)
+            action = distribution.spec.head.sample(key_action)
+            after, seen = distribution.step(key_step, task, world, distribution.spec.head.decode(action))
+            return after, (action, seen, world, after)
+
+        return task, obs, *repeat(key_steps, steps, step, world)[1]
+
+    keys = jax.random.split(jax.random.key(seed), tasks)
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(keys))
+
+
+def test_wrappers_change_observations_wherever_they_appear(plane):
+    task, first, _, seen, *_ = wander(6, plane)
+    scaled = scale_observation(plane, (2.0, -0.5))
+    told = observe_task(scaled, lambda task: task.goal)
+    assert told.spec.observation.shape == (4,)
+    _, told_first, _, told_seen, *_ = wander(6, told)  # the same keys, so the same lives
+    for plain, changed in (
+        (first, told_first),
+        (seen.obs, told_seen.obs),
+        (seen.transition_obs, told_seen.transition_obs),
+    ):
+        np.testing.assert_allclose(changed[..., :2], plain * np.float32([2.0, -0.5]), rtol=1e-6)
+        goal = task.goal if plain.ndim == 2 else task.goal[:, None]
+        np.testing.assert_array_equal(changed[..., 2:], np.broadcast_to(goal, plain.shape))
+    np.testing.assert_array_equal(told_seen.reward, seen.reward)
+    np.testing.assert_array_equal(told_seen.truncated, seen.truncated)
+    assert scaled.spec.observation == plane.spec.observation
+
+
+# --- from_gymnax
+
+
+@pytest.mark.parametrize(
+    ("env", "vary", "options", "sentence"),
+    [
+        ("NoSuch-v0", same, {}, "unknown gymnax environment 'NoSuch-v0'"),
+        (
+            "CartPole-v1",
+            lambda key, p: p.replace(max_steps_in_episode=0.5),
+            {},
+            r"max_steps_in_episode must stay int32",
+        ),
+        (
+            "CartPole-v1",
+            lambda key, p: p.replace(gravity=jnp.ones(2)),
+            {},
+            r"gravity must stay float32\[\], got float32\[2\]",
+        ),
+        ("CartPole-v1", lambda key, p: {"gravity": p.gravity}, {}, "must keep its structure"),
+        ("CartPole-v1", same, {"keep": ("goal",)}, "has no field 'goal'"),
+        ("PointRobot-misc", same, {"head": PUSHES}, "draws goal at reset"),
+        ("PointRobot-misc", same, {"keep": ("goal",)}, "not discrete; pass a head for it"),
+        ("BernoulliBandit-misc", same, {}, "draws reward_probs at reset"),
+    ],
+)
+def test_from_gymnax_refuses_in_one_sentence(env, vary, options, sentence):
+    with pytest.raises(Misuse, match=sentence) as raised:
+        from_gymnax(env, vary, **options)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).endswith(".")
+
+
+@pytest.mark.parametrize("env", [Navigation(), Tabular(4, 3)], ids=["navigation", "tabular"])
+def test_a_step_is_gymnax_own_step(env):
+    """The same keys give the same step; only the reset after an episode is drawn with other bits."""
+    distribution = from_gymnax(env, same)
+    task = jax.jit(distribution.sample)(jax.random.key(7))
+    ours, theirs = jax.jit(distribution.step), jax.jit(env.step)
+    world, _ = jax.jit(distribution.reset)(jax.random.key(8), task)
+    keys, endings = jax.random.split(jax.random.key(9), 25), 0
+    for t, (key, twin) in enumerate(zip(keys, jax.random.clone(keys), strict=True)):
+        action = jnp.int32(t % 3)
+        obs, _, reward, terminated, truncated, info = theirs(twin, world, action, task)
+        world, seen = ours(key, task, world, action)
+        np.testing.assert_array_equal(seen.transition_obs, info["final_observation"])
+        assert (seen.reward, seen.terminated, seen.truncated) == (reward, terminated, truncated)
+        if not truncated:
+            np.testing.assert_array_equal(seen.obs, obs)
+            np.testing.assert_array_equal(seen.obs, seen.transition_obs)
+        endings += int(truncated)
+    assert endings == 25 // int(task.max_steps_in_episode)
+
+
+def test_at_an_end_the_stream_goes_on_from_a_reset_and_the_true_successor_is_kept(plane):
+    _, first, action, seen, before, after = wander(10, plane)
+    ended = seen.truncated
+    assert ended.sum(1).tolist() == [2, 2, 2]
+    moved = np.clip(before.position + 0.15 * np.asarray(DIRECTIONS)[action], -1.5, 1.5)
+    np.testing.assert_allclose(seen.transition_obs, moved, atol=1e-6)
+    np.testing.assert_array_equal(seen.obs, after.position)
+    np.testing.assert_array_equal(seen.obs[~ended], seen.transition_obs[~ended])
+    assert np.abs(first).max() <= 0.05
+    assert np.abs(seen.obs[ended]).max() <= 0.05
+    assert (after.time[ended] == 0).all()
+    assert len(np.unique(seen.obs[ended][:, 0])) == ended.sum()
+
+
+def test_a_kept_goal_survives_many_resets_and_differs_between_tasks():
+    import gymnax
+
+    env, default = gymnax.make("PointRobot-misc")
+    short = default.replace(max_steps_in_episode=3, dense_reward=True)
+    distribution = from_gymnax(env, same, params=short, keep=("goal",), head=PUSHES)
+    (_, kept), _, _, seen, before, after = wander(11, distribution, tasks=5)
+    assert seen.truncated.sum() == 5 * 15
+    assert len(rows(kept["goal"])) == 5
+    for worlds in (before, after):
+        np.testing.assert_array_equal(worlds.goal, np.broadcast_to(kept["goal"][:, None], worlds.goal.shape))
+    distance = np.linalg.norm(before.pos - kept["goal"][:, None], axis=-1)
+    np.testing.assert_allclose(seen.reward, -distance, atol=1e-6)  # and it is the goal that pays
+    starts = after.pos[seen.truncated]
+    assert len(rows(starts)) == len(starts)  # the start is drawn anew
+
+
+def test_redraw_lets_what_is_no_task_be_drawn_anew():
+    import gymnax
+
+    env, default = gymnax.make("PointRobot-misc")
+    distribution = from_gymnax(env, same, params=default.replace(max_steps_in_episode=3), redraw=("goal",), head=PUSHES)
+    *_, seen, _, after = wander(12, distribution, steps=9, tasks=2)
+    assert len(rows(after.goal[seen.truncated])) == 6
