@@ -1,6 +1,7 @@
 """Speed as ratios within one run: python experiments/benchmark.py [--quick]. CPU-seconds count all threads."""
 
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,13 +74,13 @@ def measure(functions, arguments, seconds):
             began = time.process_time()
             jax.block_until_ready(f(*a))
             spent.append(time.process_time() - began)
-    return [float(np.median(t)) for t in times], [f.memory_analysis().temp_size_in_bytes / 1e6 for f in compiled]
+    memory: list[Any] = [f.memory_analysis() for f in compiled]
+    return [float(np.median(t)) for t in times], [one.temp_size_in_bytes / 1e6 for one in memory]
 
 
 def gradients(sizes, seconds):
-    print(
-        "second-order MAML, 4-64-64-2 net, 32 + 32 transitions\n   T  K   ours tasks/CPU-s   MB   plain tasks/CPU-s    MB   ratio"
-    )
+    print("second-order MAML, 4-64-64-2 net, 32 + 32 transitions")
+    print("    T  K  ours tasks/CPU-s       MB  plain tasks/CPU-s       MB   ratio")
     for steps in (1, 5):
         one, simple = learner(steps), plain(steps)
         slow = first_slow(one, jax.random.key(1))
@@ -91,9 +92,7 @@ def gradients(sizes, seconds):
 
             np.testing.assert_allclose(*map(first_leaf, (ours(slow, lifetimes), simple(slow, lifetimes))), atol=1e-5)
             (a, b), (mb_a, mb_b) = measure((ours, simple), [(slow, lifetimes)] * 2, seconds)
-            print(
-                f"{tasks:5} {steps:2} {tasks / a:14,.0f} {mb_a:8.1f} {tasks / b:14,.0f} {mb_b:11.1f} {b / a:8.2f}", flush=True
-            )
+            print(f"{tasks:5} {steps:2} {tasks / a:17,.0f} {mb_a:8.1f} {tasks / b:18,.0f} {mb_b:8.1f} {b / a:7.2f}", flush=True)
 
 
 def first_leaf(tree):
@@ -102,10 +101,15 @@ def first_leaf(tree):
 
 def loops(sizes, seconds):
     span = Span(segments=2, steps=32, streams=4)
-    print("the whole loop on cartpole, 2 × 4 streams × 32 steps a task\n   T   tasks/CPU-s   env steps/CPU-s")
+    print("the whole loop on cartpole, 2 × 4 streams × 32 steps a task\n    T  tasks/CPU-s  env steps/CPU-s")
     for tasks in sizes:
-        sizes_of_it = {"explore": by_segment(1.0, 0.2), "optimizer": optax.adam(1e-3), "meta_batch": tasks, "chunk": CHUNK}
-        trainer = make_trainer(learner(1), cartpole().split.train, span, **sizes_of_it)
+        settings: dict[str, Any] = {
+            "explore": by_segment(1.0, 0.2),
+            "optimizer": optax.adam(1e-3),
+            "meta_batch": tasks,
+            "chunk": CHUNK,
+        }
+        trainer = make_trainer(learner(1), cartpole().split.train, span, **settings)
         state = jax.jit(trainer.init)(jax.random.key(0))
         run = steps_together(trainer, 4)
         (spent,), _ = measure([lambda state, run=run: run(jax.random.key(1), state)], [(state,)], seconds)

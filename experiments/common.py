@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -89,9 +90,9 @@ def adapt(name, options, steps):
 
 
 def run(family, recipe, learner, candidates, tasks, seeds):
-    """{f"{side}/{label}/{candidate}": returns [seeds, tasks, steps], "random", "optimum"} after training, if there is a learner."""
+    """{f"{side}/{label}/{candidate}": returns [seeds, tasks, steps], "random", "optimum"}, after training where one learns."""
     program = programs.make_program(family, *[learner or candidates["DQN from scratch"][0]] * 2, recipe)
-    sizes = {"span": recipe.span, "explore": programs.make_explore(recipe), "horizon": family.horizon}
+    sizes: dict[str, Any] = {"span": recipe.span, "explore": programs.make_explore(recipe), "horizon": family.horizon}
 
     def evaluate(key, slow):
         keys, found = jax.random.split(key, 5), {}

@@ -1,9 +1,11 @@
 """The command `metadqn`."""
 
+import contextlib
 import dataclasses
+import io
 import pathlib
+import re
 import sys
-import warnings
 from typing import Annotated, Any
 
 import jax
@@ -22,9 +24,9 @@ from metadqn_jax.tasks.base import Recipe
 class Train:
     """Meta-train a learner on a family of tasks, then measure how it adapts to held-out tasks."""
 
-    tasks: tyro.conf.Positional[str] = "navigation"
+    tasks: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASKS")] = "navigation"
     """Task family; `metadqn list` names them."""
-    learner: tyro.conf.Positional[str] = "maml"
+    learner: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LEARNER")] = "maml"
     """Learner; `metadqn list` names them."""
     steps: int | None = None
     """Outer steps. This and every option below without a value follows the family's recipe."""
@@ -72,7 +74,7 @@ class Train:
 class Evaluate:
     """Measure a trained run again on held-out tasks; rewrites its evaluation.json and figure."""
 
-    folder: tyro.conf.Positional[pathlib.Path]
+    folder: Annotated[tyro.conf.Positional[pathlib.Path], tyro.conf.arg(metavar="DIR")]
     """The run's folder."""
     tasks: int = 256
     """Held-out tasks."""
@@ -157,14 +159,9 @@ def listing(console: Console) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line: 0 when all went well, 2 for a mistake of the caller's, told in one sentence."""
-    options = tyro.cli(Command, args=arguments, prog="metadqn", description=__doc__.splitlines()[0])
     console = Console()
-
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None):
-        console.print(f"warning: {message}", style="yellow", highlight=False)
-
-    warnings.showwarning = show
     try:
+        options = _parse(arguments)
         if isinstance(options, Train):
             train(options, console)
         elif isinstance(options, Evaluate):
@@ -174,6 +171,20 @@ def main(arguments: list[str] | None = None) -> None:
     except Misuse as misuse:
         Console(stderr=True, soft_wrap=True).print(f"metadqn: {misuse}", style="red", highlight=False, markup=False)
         sys.exit(2)
+
+
+def _parse(arguments: list[str] | None) -> Any:
+    """The command's options; tyro's boxes become one sentence. Raises `Misuse`."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(Command, args=arguments, prog="metadqn")
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        parts = re.split(r"\n\W*\n", told.getvalue())  # title, message, help, each closed by a rule
+        sentence = " ".join(parts[1].split()) if len(parts) > 1 else told.getvalue()
+        raise Misuse(f"{sentence.split(' Got errors')[0].rstrip('.')}; see metadqn --help.") from None
 
 
 def _place(options: Train) -> tuple[pathlib.Path, Train]:

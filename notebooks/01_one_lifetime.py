@@ -35,7 +35,7 @@ from metadqn_jax.environments.navigation import DIRECTIONS
 from metadqn_jax.evaluation import adaptation_returns, optimal_returns, random_returns
 from metadqn_jax.learners.base import first_slow, td_loss
 from metadqn_jax.learners.descent import fomaml, maml
-from metadqn_jax.living import episode_return, epsilon_greedy, live, rollout, start
+from metadqn_jax.living import epsilon_greedy, live, rollout, start
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.training import make_trainer, steps_together
@@ -72,8 +72,8 @@ sample_goals = jax.jit(lambda key, side: sample_tasks(key, side, 300).goal, stat
 train_goals, test_goals = sample_goals(jax.random.key(1), train), sample_goals(jax.random.key(1), test)
 
 
-def plane(axis, title=""):
-    axis.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal", title=title, xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+def plane(axis, title="", half=1.3):
+    axis.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", title=title, xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     axis.spines[["top", "right"]].set_visible(True)
 
 
@@ -113,7 +113,7 @@ for i, colour in enumerate((BLUE, ORANGE, GREEN)):
 left.plot(*task.goal, "*", color=RED, ms=14)
 left.annotate("goal", task.goal, (8, 4), textcoords="offset points", color=RED)
 plane(left, "three random episodes")
-right.set(xlabel="step", ylabel="distance to the goal", ylim=(0, None))
+right.set(xlabel="step", ylabel="distance to the goal", ylim=(0, None), xticks=(1, 5, 10, 15, 20))
 plt.show()
 
 # %% [markdown]
@@ -214,19 +214,29 @@ second = make_maml(recipe.inner_steps)
 first = fomaml(network, inner=inner, outer=outer, rate=alpha, steps=recipe.inner_steps)
 
 
-def outer_gradient(learner):
-    def query_loss(params):
-        return learner.loss(jax.random.key(7), slow._replace(params=params), life.lifetime)[0]
+def compare(slow, lifetime):
+    """The query losses of second- and first-order MAML, the norms of their gradients, and the cosine between the two."""
 
-    value, gradient = jax.jit(jax.value_and_grad(query_loss))(slow.params)
-    return value, jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])
+    def value_and_gradient(learner):
+        def query_loss(params):
+            return learner.loss(jax.random.key(7), slow._replace(params=params), lifetime)[0]
+
+        value, gradient = jax.value_and_grad(query_loss)(slow.params)
+        return value, jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)])
+
+    (loss_2, full), (loss_1, cut) = value_and_gradient(second), value_and_gradient(first)
+    norms = jnp.linalg.norm(full), jnp.linalg.norm(cut)
+    return (loss_2, loss_1), norms, full @ cut / (norms[0] * norms[1])
 
 
-(value_second, full), (value_first, truncated) = outer_gradient(second), outer_gradient(first)
-cosine = full @ truncated / (jnp.linalg.norm(full) * jnp.linalg.norm(truncated))
-print(f"query loss      second order {value_second:.5f}   first order {value_first:.5f}")
-print(f"gradient norm   second order {jnp.linalg.norm(full):.5f}   first order {jnp.linalg.norm(truncated):.5f}")
-print(f"cosine of the angle between the two gradients: {cosine:.3f}")
+compare = jax.jit(compare)
+losses, norms, cosine = compare(slow, life.lifetime)
+print(f"query loss      second order {losses[0]:.5f}   first order {losses[1]:.5f}")
+print(f"gradient norm   second order {norms[0]:.5f}   first order {norms[1]:.5f}")
+print(f"cosine of the angle between the two gradients, at random weights: {cosine:.3f}")
+
+# %% [markdown]
+# Random weights have little curvature along the step. We look again after training.
 
 # %% [markdown]
 # ## Meta-training
@@ -262,6 +272,13 @@ axes[1].legend(["support (ε = 1)", "query (ε = 0.5)"])
 plt.show()
 
 # %% [markdown]
+# First the promised comparison, at the trained $\theta$:
+
+# %%
+_, norms, cosine = compare(state.slow, life.lifetime)
+print(f"gradient norm   second order {norms[0]:.5f}   first order {norms[1]:.5f}   cosine {cosine:.3f}")
+
+# %% [markdown]
 # The loss is a poor guide, as in any Q-learning: its target moves. The gap between support and query reward is what
 # adaptation gives, still with half of the query's actions random.
 #
@@ -284,8 +301,8 @@ def adapt_and_walk(key, task):
     def walk(fast):
         act = epsilon_greedy(head, lambda obs: one_step.q(state.slow, fast, obs), lambda t: 0.0)
         key_start, key_steps = jax.random.split(key_walk)
-        seen = rollout(key_steps, act, test, task, start(key_start, test, task), family.horizon)[1]
-        return jnp.concatenate([seen.obs[:1], seen.next_obs]), episode_return(key_walk, act, test, task, family.horizon)
+        seen = rollout(key_steps, act, test, task, start(key_start, test, task), family.horizon)[1]  # one whole episode
+        return jnp.concatenate([seen.obs[:1], seen.next_obs]), seen.reward.sum()
 
     fasts = jax.tree.map(lambda leaf: leaf[np.array(steps_shown)], life.fasts)
     return life.lifetime.experience, fasts, jax.vmap(walk)(fasts)
@@ -295,14 +312,14 @@ some = jax.tree.map(lambda leaf: leaf[:4], held_out)
 supports, fasts, (paths, path_returns) = jax.vmap(adapt_and_walk)(jax.random.split(jax.random.key(11), 4), some)
 
 # %%
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.5), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.9), layout="constrained", sharey=True)
 shades = (GREY, "#f6ad55", ORANGE, RED)
 for i, axis in enumerate(axes):
     axis.scatter(*supports.obs[i].reshape(-1, 2).T, s=3, color="#cbd5e0")
     for j, (k, colour) in enumerate(zip(steps_shown, shades, strict=True)):
         axis.plot(*paths[i, j].T, ".-", color=colour, lw=1.5, ms=4, label=f"k = {k}")
     axis.plot(*some.goal[i], "*", color="black", ms=13, label="goal (hidden)")
-    plane(axis, f"held-out task {i}")
+    plane(axis, f"held-out task {i}", half=1.6)
 handles, labels = axes[0].get_legend_handles_labels()
 figure.legend(handles, labels, loc="outside lower center", ncols=5)
 plt.show()

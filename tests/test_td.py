@@ -92,9 +92,8 @@ def test_reward_scale_multiplies_rewards_and_nothing_else():
     views, stream = draw(1)
 
     def loss(scale):
-        return td.temporal_difference(
-            PLAIN, select=td.greedy, target=TARGETS["n_step"], regression=td.squared, reward_scale=scale
-        )
+        parts = {"select": SELECTS["munchausen"], "target": TARGETS["n_step"], "regression": td.squared}
+        return td.temporal_difference(PLAIN, **parts, reward_scale=scale)
 
     close(loss(0.3)(views, stream), loss(1.0)(views, stream._replace(reward=0.3 * stream.reward)))
 

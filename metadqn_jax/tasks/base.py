@@ -129,7 +129,7 @@ def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:
 
 def separate(distribution: TaskDistribution, train: Task, test: Task) -> TaskSplit:
     """Uniform draws from two finite sets of tasks, each a pytree with a leading [tasks]. Raises `Misuse` if they overlap."""
-    seen = [set(map(int, jax.vmap(fingerprint)(tasks))) for tasks in (train, test)]
+    seen = [set(jax.jit(jax.vmap(fingerprint))(tasks).tolist()) for tasks in (train, test)]
     require(all(seen), "a split needs at least one train and one test task, got an empty set; add tasks to it.")
     both = len(seen[0] & seen[1])
     require(both == 0, f"train and test must share no task, got {both} in common; remove these from one side.")
