@@ -13,19 +13,6 @@ from metadqn_jax.catalog import FAMILIES, LEARNERS
 TINY = ["--hidden", "4", "--meta-batch", "2", "--segment-steps", "4", "--streams", "2", "--eval-tasks", "4"]
 KEYS = {"tasks", "learner", "seed", "outer_steps", "env_steps", "num_tasks"}
 CURVE = {"steps", "mean_return", "iqm", "ci95", "random", "optimum"}
-    "tasks",
-    "learner",
-    "seed",
-    "outer_steps",
-    "env_steps",
-    "num_tasks",
-    "steps",
-    "mean_return",
-    "iqm",
-    "ci95",
-    "random",
-    "optimum",
-]
 pytestmark = pytest.mark.xdist_group("cli")
 
 
