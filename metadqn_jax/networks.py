@@ -78,6 +78,7 @@ def mlp(
 
     `context` is the size of the vector that a learner appends to the observation (CAVIA, PEARL), 0 for none. Raises `Misuse`.
 
+    >>> import jax
     >>> from metadqn_jax.actions import discrete
     >>> network = mlp(Spec(jax.ShapeDtypeStruct((4,), jnp.float32), discrete(2)))
     >>> network.apply(network.init(jax.random.key(0)), jnp.zeros(4), None).shape

@@ -76,7 +76,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
         patch.setattr(cli.Dashboard, "show", interrupt)
         assert metadqn("train", "--steps", 4, "--out", folder, *TINY) == 130
     assert checkpoints.latest(folder / "checkpoints") == 2
-    (folder / "metrics.jsonl").open("a").write('{"step": 3, "loss"')  # cut off in the middle of a row
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "loss"')  # cut off in the middle of a row
     assert metadqn("train", "--resume", "--out", folder) == 0
     assert saved_leaves(folder) == saved_leaves(run)
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -13,6 +13,8 @@ DIRECTIONS = jnp.concatenate([jnp.stack([jnp.cos(ANGLES), jnp.sin(ANGLES)], 1), 
 
 @struct.dataclass
 class NavigationState(environment.EnvState):
+    """Where the point is, and the steps taken in this episode."""
+
     position: jax.Array  # [2]
     time: Any  # int32 []
 

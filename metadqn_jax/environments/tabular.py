@@ -10,6 +10,8 @@ from gymnax.environments import environment, spaces
 
 @struct.dataclass
 class TabularState(environment.EnvState):
+    """The MDP's state, and the steps taken in this episode."""
+
     place: jax.Array  # int32 []: the MDP's state
     time: Any  # int32 []
 
