@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from metadqn_jax.checks import check_count, require
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.living import episode_return, epsilon_greedy, live
+from metadqn_jax.loops import in_chunks
 from metadqn_jax.tasks.base import TaskDistribution
 from metadqn_jax.types import Array, Key, Slow, Span, Task
 
@@ -25,12 +26,15 @@ def adaptation_returns(
     horizon: int,
     steps: tuple[int, ...] = (0, 1, 2, 3, 5, 10),
     episodes: int = 4,
+    chunk: int = 8,
 ) -> Array:
     """Greedy return in each task after each number of gradient `steps` on one support batch, float32 [tasks, steps].
 
     learner: one that takes a single gradient step each time it adapts.   tasks: a pytree with a leading [tasks].
     span: its steps × streams are the support, collected as in training's first segment.   Each number is the mean of
-    `episodes` episodes of at most `horizon` steps. Raises `Misuse` on steps that do not increase.
+    `episodes` episodes of at most `horizon` steps.
+
+    chunk: tasks at a time; make it large on an accelerator. Raises `Misuse` on steps that do not increase.
     """
     for k in steps:
         check_count("each of the steps", k, least=0)
@@ -45,7 +49,7 @@ def adaptation_returns(
             fasts
         )
 
-    return jax.vmap(one)(jax.random.split(key, _count(tasks)), tasks)
+    return in_chunks(key, one, tasks, chunk)
 
 
 def greedy_return(
@@ -69,8 +73,10 @@ def random_returns(key: Key, distribution: TaskDistribution, tasks: Task, *, hor
     def act(key, t, noise, obs):
         return noise, distribution.spec.head.sample(key)
 
-    keys = jax.random.split(key, _count(tasks))
-    return jax.vmap(lambda key, task: _mean_return(key, act, distribution, task, horizon, episodes))(keys, tasks)
+    def one(key, task):
+        return _mean_return(key, act, distribution, task, horizon, episodes)
+
+    return in_chunks(key, one, tasks, 64)
 
 
 def optimal_returns(key: Key, optimum: Callable, tasks: Task, *, episodes: int = 4) -> Array:
@@ -79,13 +85,9 @@ def optimal_returns(key: Key, optimum: Callable, tasks: Task, *, episodes: int =
     def one(key, task):
         return jnp.mean(jax.vmap(lambda key: optimum(key, task))(jax.random.split(key, episodes)))
 
-    return jax.vmap(one)(jax.random.split(key, _count(tasks)), tasks)
+    return in_chunks(key, one, tasks, 64)
 
 
 def _mean_return(key, act, distribution, task, horizon, episodes):
     keys = jax.random.split(key, episodes)
     return jnp.mean(jax.vmap(lambda key: episode_return(key, act, distribution, task, horizon))(keys))
-
-
-def _count(tasks: Task) -> int:
-    return jax.tree.leaves(tasks)[0].shape[0]

@@ -72,13 +72,13 @@ def train(
         done, state = 0, initial(key_init)
     _truncate(folder / "metrics.jsonl", done)
 
-    @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
-    def advance(state, size):
-        return steps_together(program.trainer, size)(key_steps, state)
+    @functools.partial(jax.jit, static_argnums=2, donate_argnums=1)
+    def advance(key, state, size):
+        return steps_together(program.trainer, size)(key, state)
 
     watch = jax.jit(program.watch) if program.watch else None
     began, every, saved = time.perf_counter(), max(1, steps // saves), done
-    for step, now, metrics in drive(advance, state, steps, chunk, done):
+    for step, now, metrics in drive(functools.partial(advance, key_steps), state, steps, chunk, done):
         done, state = step, now
         row = {"step": done, **{name: float(np.mean(values)) for name, values in metrics.items()}}
         cure = "lower --outer-rate or --inner-rate"

@@ -45,19 +45,21 @@ def sweep(
     check_count("steps", steps)
     chunk = steps if chunk is None else check_count("chunk", chunk)
 
-    @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
-    def advance(state, size):
+    # Keys and hyperparameters are arguments: as constants of the program, XLA would fold what follows from them for minutes.
+    @functools.partial(jax.jit, static_argnums=3, donate_argnums=2)
+    def advance(hypers, keys, state, size):
         def one(hyper, key, state):
             return steps_together(train(hyper).trainer, size)(key, state)
 
-        return jax.vmap(one)(hypers, step_keys, state)
+        return jax.vmap(one)(hypers, keys, state)
 
     state = jax.jit(jax.vmap(lambda hyper, key: train(hyper).trainer.init(key)))(hypers, init_keys)
-    for done, trained, metrics in drive(advance, state, steps, chunk):
+    for done, trained, metrics in drive(functools.partial(advance, hypers, step_keys), state, steps, chunk):
         state = trained
         progress(done, metrics)
-    judge = jax.jit(jax.vmap(lambda hyper, slow: train(hyper).evaluate(jax.random.key(evaluate_seed), slow)))
-    return table | {name: np.asarray(column) for name, column in judge(hypers, state.slow).items()}
+    judge = jax.jit(jax.vmap(lambda hyper, key, slow: train(hyper).evaluate(key, slow), in_axes=(0, None, 0)))
+    judged = judge(hypers, jax.random.key(evaluate_seed), state.slow)
+    return table | {name: np.asarray(column) for name, column in judged.items()}
 
 
 def members(grid: Mapping[str, Iterable[float]], seeds: Iterable[int]) -> Table:

@@ -11,6 +11,7 @@ from metadqn_jax import replay, trees
 from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow
 from metadqn_jax.living import live
+from metadqn_jax.loops import largest_chunk, sum_over_chunks
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, transition_like
 from metadqn_jax.types import Key, Lifetime, Slow, Span
 
@@ -57,7 +58,6 @@ def make_trainer(
         capacity >= meta_batch,
         f"the store must hold a meta-batch of {meta_batch} lifetimes, got capacity {capacity}; raise it.",
     )
-    chunk = max(size for size in range(1, min(chunk, meta_batch) + 1) if meta_batch % size == 0)
     check_distribution(distribution)
     segment = trees.lead(span.steps, trees.lead(span.streams, transition_like(distribution)))
     task = jax.eval_shape(distribution.sample, jax.random.key(0))
@@ -112,21 +112,17 @@ def _collect(key, learner, slow, distribution, span, explore, meta_batch):
 
 
 def chunked_gradient(key, learner, slow, lifetimes, chunk):
-    """((loss, infos), gradient) of the mean loss over lifetimes [B, …], summed over chunks of tasks."""
-    meta_batch = lifetimes.experience.reward.shape[0]
+    """((loss, infos), gradient) of the mean loss over lifetimes [B, …], one chunk of tasks at a time."""
 
     def mean_loss(params, keys, some):
         losses, infos = jax.vmap(lambda key, one: learner.loss(key, slow._replace(params=params), one))(keys, some)
         return losses.mean(), trees.mean(infos)
 
-    def add_chunk(total, chunk):
-        return trees.add(total, jax.value_and_grad(mean_loss, has_aux=True)(slow.params, *chunk)), None
+    def of_chunk(keys, some):
+        return jax.value_and_grad(mean_loss, has_aux=True)(slow.params, keys, some)
 
-    keys = jax.random.split(key, meta_batch)
-    chunks = jax.tree.map(lambda leaf: leaf.reshape((-1, chunk, *leaf.shape[1:])), (keys, lifetimes))
-    zero = trees.zeros(jax.eval_shape(jax.value_and_grad(mean_loss, has_aux=True), slow.params, *trees.first(chunks)))
-    total, _ = jax.lax.scan(add_chunk, zero, chunks)
-    return trees.scale(chunk / meta_batch, total)
+    meta_batch = lifetimes.experience.reward.shape[0]
+    return trees.scale(largest_chunk(meta_batch, chunk) / meta_batch, sum_over_chunks(key, of_chunk, lifetimes, chunk))
 
 
 def _rewards(lifetimes: Lifetime) -> dict:

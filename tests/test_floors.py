@@ -8,8 +8,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
 FLOORS = [
     {"checks"},
-    {"types"},
-    {"trees", "loops", "stats"},
+    {"types", "stats"},
+    {"trees"},
+    {"loops"},
     {"actions", "td", "networks", "explore", "replay", "derivative", "environments/*", "planners/*", "figures"},
     {"tasks/base", "learners/base"},
     {"tasks/wrappers", "tasks/from_gymnax", "learners/descent"},
