@@ -6,6 +6,7 @@ A derivative is `(gradient, update, steps) -> solve`, with
     solve:    (fast, given) -> fast        `steps` of them, with the derivative that the name says
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,20 +48,30 @@ def gradient_of(loss: Callable) -> Callable:
     reverse keeps every activation of every step. `data` is fixed: its cotangent is zero, float0 for whole numbers.
     """
 
-    @jax.custom_vjp
     def gradient(p, given, data):
-        return jax.grad(loss)(p, given, data)
+        # A hyperparameter that a sweep traces is closed over by the loss; it must be an argument of the custom rule.
+        closed, hoisted = jax.closure_convert(loss, p, given, data)
+        return _gradient(lambda p, all_given, data: closed(p, all_given[0], data, *all_given[1]), p, (given, hoisted), data)
 
-    def forward(p, given, data):
-        return gradient(p, given, data), (p, given, data)
-
-    def backward(kept, u):
-        p, given, data = kept
-        _, (of_p, of_given) = jax.jvp(lambda p: jax.grad(loss, (0, 1))(p, given, data), (p,), (u,))
-        return of_p, of_given, jax.tree.map(_no_cotangent, data)
-
-    gradient.defvjp(forward, backward)
     return gradient
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gradient(loss, p, given, data):
+    return jax.grad(loss)(p, given, data)
+
+
+def _forward(loss, p, given, data):
+    return _gradient(loss, p, given, data), (p, given, data)
+
+
+def _backward(loss, kept, u):
+    p, given, data = kept
+    _, (of_p, of_given) = jax.jvp(lambda p: jax.grad(loss, (0, 1))(p, given, data), (p,), (u,))
+    return of_p, of_given, jax.tree.map(_no_cotangent, data)
+
+
+_gradient.defvjp(_forward, _backward)
 
 
 def _no_cotangent(leaf: Any) -> Any:

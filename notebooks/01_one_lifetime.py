@@ -32,7 +32,7 @@ import optax
 
 from metadqn_jax import explore, networks, td, trees
 from metadqn_jax.environments.navigation import DIRECTIONS
-from metadqn_jax.evaluation import adaptation_returns, optimal_returns, random_returns
+from metadqn_jax.evaluation import optimal_returns, random_returns
 from metadqn_jax.learners.base import first_slow, td_loss
 from metadqn_jax.learners.descent import fomaml, maml
 from metadqn_jax.living import epsilon_greedy, live, rollout, start
@@ -57,19 +57,19 @@ BLUE, ORANGE, GREEN, RED, GREY = "#2b6cb0", "#dd6b20", "#2f855a", "#c53030", "#7
 # %%
 family = navigation()
 train, test = family.split
-task = test.sample(jax.random.key(0))
+held_out = jax.jit(lambda key: sample_tasks(key, test, 64))(jax.random.key(0))  # a pytree with a leading [64]
+task = jax.tree.map(lambda leaf: leaf[0], held_out)
 print(task)
 
 # %% [markdown]
 # A `TaskDistribution` is a tuple of functions. `sample` draws a task; `reset` and `step` are those of an environment, with the task as an
 # argument; `spec` holds the observation's shape and the action head. As a task is data, a batch of tasks is one more axis for `jax.vmap`.
 #
-# `split` gives each task to one side by a hash of its numbers, so that train and test share no task, whatever the keys.
+# `family.split` gives each task to one side by a hash of its numbers, so that train and test share no task, whatever the keys. The 64
+# tasks above are from the test side and serve to the end of this notebook; training never sees them.
 
 # %%
 print("a TaskDistribution has", train._fields)
-sample_goals = jax.jit(lambda key, side: sample_tasks(key, side, 300).goal, static_argnums=1)
-train_goals, test_goals = sample_goals(jax.random.key(1), train), sample_goals(jax.random.key(1), test)
 
 
 def plane(axis, title="", half=1.3):
@@ -77,10 +77,11 @@ def plane(axis, title="", half=1.3):
     axis.spines[["top", "right"]].set_visible(True)
 
 
-figure, axes = plt.subplots(1, 2, figsize=(7, 3.4), layout="constrained")
-for axis, goals, name, colour in zip(axes, (train_goals, test_goals), ("train", "test"), (GREY, RED), strict=True):
-    axis.scatter(*goals.T, s=6, color=colour)
-    plane(axis, f"300 goals from {name}")
+figure, axis = plt.subplots(figsize=(3.4, 3.4), layout="constrained")
+axis.scatter(*held_out.goal.T, s=14, marker="*", color=RED)
+axis.plot(0, 0, "+", color="black", ms=10)
+axis.annotate("start", (0, 0), (5, -11), textcoords="offset points", fontsize=9)
+plane(axis, "the goals of 64 tasks")
 plt.show()
 
 # %% [markdown]
@@ -152,7 +153,7 @@ span = Span(segments=2, steps=20, streams=8)
 exploration = explore.by_segment(1.0, 0.5)  # ε of the support and of the query
 
 one_step = make_maml(1)
-slow = first_slow(one_step, jax.random.key(3))
+slow = jax.jit(lambda key: first_slow(one_step, key))(jax.random.key(3))
 life = jax.jit(lambda key: live(key, one_step, slow, test, task, span, exploration))(jax.random.key(4))
 print(f"{span} = {span.transitions} transitions; the axes are [K, T, E, …]")
 for name, leaf in life.lifetime.experience._asdict().items():
@@ -181,13 +182,14 @@ fast = one_step.begin(jax.random.key(5), slow)
 theta = fast.weights
 
 
+@jax.jit
 def inner_loss(p, w):
     return td_loss(inner, network, (p, None), (w, None), support)
 
 
-g = jax.grad(inner_loss)(theta, theta)  # in the first argument only
+g = jax.jit(jax.grad(inner_loss))(theta, theta)  # in the first argument only
 phi = trees.subtract(theta, trees.scale(alpha, trees.clip(g, 1.0)))
-adapted, info = one_step.adapt(jax.random.key(6), slow, fast, support)
+adapted, info = jax.jit(one_step.adapt)(jax.random.key(6), slow, fast, support)
 
 difference = jnp.sqrt(trees.squared_norm(trees.subtract(phi, adapted.weights)))
 print(f"the step moved the weights by {info['moved']:.4f}; by hand and by `adapt` differ by {difference:.1e}")
@@ -205,7 +207,7 @@ print(f"TD loss on the support: {inner_loss(theta, theta):.4f} → {inner_loss(p
 # $g_k$ is a gradient already, so $dg_k/d\phi_k$ holds **second** derivatives: how the TD gradient itself would change, had the
 # step been taken from elsewhere. Here it has two terms, $\partial_1\partial_1 L$ (a Hessian) and $\partial_2 \partial_1 L$. The second is
 # particular to TD: $\phi_k$ also sets the bootstrap. The inner step does not differentiate the bootstrap, but the
-# outer derivative does, and stopping it there as well makes meta-training much worse.
+# outer derivative does. (To stop it there too, pass `bootstrap=from_stopped` to `maml`, and see what is lost.)
 #
 # First-order MAML replaces $d\phi_{k+1}/d\phi_k$ by $I$. Same loss, other gradient:
 
@@ -246,7 +248,7 @@ print(f"cosine of the angle between the two gradients, at random weights: {cosin
 # function, so that all of them are compiled once.
 
 # %%
-outer_steps = 800
+outer_steps = 600
 trainer = make_trainer(
     second,
     train,
@@ -259,7 +261,9 @@ began = time.time()
 first_state = jax.jit(trainer.init)(jax.random.key(8))
 state, metrics = jax.jit(steps_together(trainer, outer_steps))(jax.random.key(9), first_state)
 jax.block_until_ready(state)
-print(f"{outer_steps} outer steps, {outer_steps * 16 * span.transitions:,} transitions, {time.time() - began:.0f} s with compilation")
+print(
+    f"{outer_steps} outer steps, {outer_steps * 16 * span.transitions:,} transitions, {time.time() - began:.0f} s with compilation"
+)
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), layout="constrained")
@@ -284,51 +288,51 @@ print(f"gradient norm   second order {norms[0]:.5f}   first order {norms[1]:.5f}
 #
 # ## Before and after
 #
-# Now take held-out tasks. A learner with one step per `adapt`, called with `repeats=10` on one support batch (160 random transitions),
-# shows $\phi_0, \phi_1, \dots, \phi_{10}$. The paths are greedy.
+# Now take the held-out tasks. A learner with one step per `adapt`, called with `repeats=10` on one support batch (160 random
+# transitions), shows $\phi_0, \phi_1, \dots, \phi_{10}$. With each we walk one greedy episode, on which it does not adapt.
 
 # %%
-held_out = jax.jit(lambda key: sample_tasks(key, test, 64))(jax.random.key(10))
 support_span = Span(segments=1, steps=span.steps, streams=span.streams)
-steps_shown = (0, 1, 3, 10)
+counts = (0, 1, 2, 3, 5, 10)
 
 
-@jax.jit
-def adapt_and_walk(key, task):
-    key_live, key_walk = jax.random.split(key)
-    life = live(key_live, one_step, state.slow, test, task, support_span, exploration, repeats=10)
+def adapt_and_walk(key, slow, task):
+    key_live, key_start, key_walk = jax.random.split(key, 3)
+    life = live(key_live, one_step, slow, test, task, support_span, exploration, repeats=counts[-1])
+    stream = start(key_start, test, task)
 
     def walk(fast):
-        act = epsilon_greedy(head, lambda obs: one_step.q(state.slow, fast, obs), lambda t: 0.0)
-        key_start, key_steps = jax.random.split(key_walk)
-        seen = rollout(key_steps, act, test, task, start(key_start, test, task), family.horizon)[1]  # one whole episode
+        act = epsilon_greedy(head, lambda obs: one_step.q(slow, fast, obs), lambda t: 0.0)
+        seen = rollout(key_walk, act, test, task, stream, family.horizon)[1]
         return jnp.concatenate([seen.obs[:1], seen.next_obs]), seen.reward.sum()
 
-    fasts = jax.tree.map(lambda leaf: leaf[np.array(steps_shown)], life.fasts)
-    return life.lifetime.experience, fasts, jax.vmap(walk)(fasts)
+    fasts = jax.tree.map(lambda leaf: leaf[np.array(counts)], life.fasts)
+    return life.lifetime.experience, fasts, *jax.vmap(walk)(fasts)
 
 
-some = jax.tree.map(lambda leaf: leaf[:4], held_out)
-supports, fasts, (paths, path_returns) = jax.vmap(adapt_and_walk)(jax.random.split(jax.random.key(11), 4), some)
+adapt_and_walk = jax.jit(jax.vmap(adapt_and_walk, (0, None, 0)))
+keys = jax.random.split(jax.random.key(10), 64)
+supports, fasts, paths, returns = adapt_and_walk(keys, state.slow, held_out)
 
 # %%
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.9), layout="constrained", sharey=True)
+counts_shown = (0, 1, 3, 10)
 shades = (GREY, "#f6ad55", ORANGE, RED)
 for i, axis in enumerate(axes):
     axis.scatter(*supports.obs[i].reshape(-1, 2).T, s=3, color="#cbd5e0")
-    for j, (k, colour) in enumerate(zip(steps_shown, shades, strict=True)):
-        axis.plot(*paths[i, j].T, ".-", color=colour, lw=1.5, ms=4, label=f"k = {k}")
-    axis.plot(*some.goal[i], "*", color="black", ms=13, label="goal (hidden)")
+    for k, colour in zip(counts_shown, shades, strict=True):
+        axis.plot(*paths[i, counts.index(k)].T, ".-", color=colour, lw=1.5, ms=4, label=f"k = {k}")
+    axis.plot(*held_out.goal[i], "*", color="black", ms=13, label="goal (hidden)")
     plane(axis, f"held-out task {i}", half=1.6)
 handles, labels = axes[0].get_legend_handles_labels()
 figure.legend(handles, labels, loc="outside lower center", ncols=5)
 plt.show()
 for i in range(4):
-    print(f"task {i}: " + ",  ".join(f"k = {k}: {r:6.2f}" for k, r in zip(steps_shown, path_returns[i], strict=True)))
+    print(f"task {i}: " + ",  ".join(f"k = {k}: {returns[i, counts.index(k)]:6.2f}" for k in counts_shown))
 
 # %% [markdown]
 # Grey dots are the support: all that the learner knows about the goal are the rewards it got there. Grey paths ($k=0$) are the
-# same in all tasks, as $\theta$ cannot know the goal. The return of each path is printed below the figure.
+# nearly the same in all tasks, as $\theta$ cannot know the goal. The return of each path is printed below the figure.
 #
 # What did the steps change? The value field $\max_a Q_{\phi_k}(s,a)$ over the plane and the greedy action (arrows), for the first
 # of these tasks:
@@ -344,19 +348,20 @@ def field(fast):
     return outputs.max(-1), DIRECTIONS[outputs.argmax(-1)]
 
 
-values, arrows = jax.vmap(field)(trees.first(fasts))
+shown_fasts = jax.tree.map(lambda leaf: leaf[0, np.array([counts.index(k) for k in counts_shown])], fasts)
+values, arrows = jax.vmap(field)(shown_fasts)
 figure, axes = plt.subplots(1, 4, figsize=(12.5, 3.3), layout="constrained", sharey=True)
 thin = (slice(2, None, 4), slice(2, None, 4))
-for axis, k, value, arrow in zip(axes, steps_shown, values, arrows, strict=True):
+for axis, k, value, arrow in zip(axes, counts_shown, values, arrows, strict=True):
     shown = axis.pcolormesh(ticks, ticks, value, vmin=values.min(), vmax=values.max(), cmap="viridis", rasterized=True)
     axis.quiver(*np.moveaxis(positions[thin], -1, 0), *np.moveaxis(arrow[thin], -1, 0), color="white", scale=18, width=0.006)
-    axis.plot(*some.goal[0], "*", color=RED, ms=14, mec="white")
+    axis.plot(*held_out.goal[0], "*", color=RED, ms=14, mec="white")
     plane(axis, f"k = {k}")
 figure.colorbar(shown, ax=axes, label=r"$\max_a\, Q_{\phi_k}(s, a)$", shrink=0.85)
 plt.show()
-for k, value in zip(steps_shown, values, strict=True):
+for k, value in zip(counts_shown, values, strict=True):
     peak = positions.reshape(-1, 2)[value.argmax()]
-    print(f"k = {k:2d}: the peak of the field is {jnp.linalg.norm(peak - some.goal[0]):.2f} away from the goal")
+    print(f"k = {k:2d}: the peak of the field is {jnp.linalg.norm(peak - held_out.goal[0]):.2f} away from the goal")
 
 # %% [markdown]
 # The network did not learn *where the goal is* in the outer loop. It learned weights in which a gradient step on 160 rewards tilts and
@@ -364,30 +369,22 @@ for k, value in zip(steps_shown, values, strict=True):
 #
 # ## The adaptation curve
 #
-# The summary over 64 held-out tasks: greedy return after $k$ gradient steps, next to two lines that bound it. *Random* acts uniformly; the
-# *optimum* knows the goal (dynamic programming on the plane). The third curve takes the same gradient steps with the same data from the
+# The summary over the 64 held-out tasks: greedy return after $k$ gradient steps, next to two lines. *Random* acts
+# uniformly; the *optimum* knows the goal (dynamic programming on the plane). The blue curve takes the same gradient steps with the same data from the
 # weights *before* meta-training: what the steps do by themselves.
 
+#
+# (`metadqn_jax.evaluation.adaptation_returns` is this measurement as one function, with several episodes in each task.)
+
 # %%
-counts = (0, 1, 2, 3, 5, 10)
-
-
-@jax.jit
-def curve(key, slow):
-    return adaptation_returns(
-        key, one_step, slow, test, held_out, span=span, explore=exploration, horizon=family.horizon, steps=counts
-    )
-
-
-trained = curve(jax.random.key(12), state.slow)
-untrained = curve(jax.random.key(12), first_state.slow)
+returns_before = adapt_and_walk(keys, first_state.slow, held_out)[-1]
 chance = jax.jit(lambda key: random_returns(key, test, held_out, horizon=family.horizon))(jax.random.key(13))
 best = jax.jit(lambda key: optimal_returns(key, family.optimum, held_out))(jax.random.key(14))
 
 figure, axis = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
 axis.axhline(best.mean(), color="black", lw=1, label="optimum (knows the goal)")
-for returns, colour, name in ((trained, RED, "meta-trained θ"), (untrained, BLUE, "θ before meta-training")):
-    mean, error = returns.mean(0), returns.std(0) / len(returns) ** 0.5
+for values, colour, name in ((returns, RED, "meta-trained θ"), (returns_before, BLUE, "θ before meta-training")):
+    mean, error = values.mean(0), values.std(0) / len(values) ** 0.5
     axis.fill_between(counts, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, lw=0)
     axis.plot(counts, mean, "o-", color=colour, ms=4, label=name)
 axis.axhline(chance.mean(), color=GREY, ls=":", label="random")
@@ -399,8 +396,10 @@ plt.show()
 
 print(f"random {chance.mean():.2f}, optimum {best.mean():.2f}")
 for i, k in enumerate(counts):
-    way = (trained[:, i].mean() - chance.mean()) / (best.mean() - chance.mean())
-    print(f"k = {k:2d}: meta-trained {trained[:, i].mean():6.2f} ({way:4.0%} of the way)   before {untrained[:, i].mean():6.2f}")
+    way = (returns[:, i].mean() - chance.mean()) / (best.mean() - chance.mean())
+    print(
+        f"k = {k:2d}: meta-trained {returns[:, i].mean():6.2f} ({way:4.0%} of the way)   before {returns_before[:, i].mean():6.2f}"
+    )
 
 # %% [markdown]
 # Two things to remember when reading such curves:

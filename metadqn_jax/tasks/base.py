@@ -43,9 +43,9 @@ class Recipe:
     outer_trace: float  # λ of the outer loss
     reward_scale: float
     query_epsilon: float  # ε of the last segment; the support's is 1
-    inner_rate: float = 0.1
+    inner_rate: float = 0.3
     inner_steps: int = 3
-    outer_rate: float = 3e-3
+    outer_rate: float = 1e-2
     meta_batch: int = 16
     outer_steps: int = 2_000
     support_epsilon: float = 1.0

@@ -10,9 +10,9 @@ from metadqn_jax.types import Span
 
 CARTPOLE_SCALE = (1 / 2.4, 1 / 2, 1 / 0.21, 1 / 2)
 CARTPOLE_RECIPE = Recipe(
-    span=Span(segments=2, steps=50, streams=8),
+    span=Span(segments=2, steps=25, streams=8),
     discount=0.95,
-    inner_trace=0.9,
+    inner_trace=0.3,
     outer_trace=0.7,
     reward_scale=0.2,
     query_epsilon=0.2,

@@ -15,6 +15,8 @@ RECIPE = Recipe(
     outer_trace=0.5,
     reward_scale=1.0,
     query_epsilon=0.5,
+    inner_rate=1.0,
+    outer_steps=3_000,
 )
 
 

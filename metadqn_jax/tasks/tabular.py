@@ -19,6 +19,7 @@ RECIPE = Recipe(
     outer_trace=0.0,
     reward_scale=0.3,
     query_epsilon=0.5,
+    inner_rate=1.0,
 )
 
 

@@ -1,0 +1,70 @@
+"""A sweep is the same as its members one by one, in one compiled program."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from metadqn_jax import networks, programs
+from metadqn_jax.learners.descent import maml
+from metadqn_jax.sweep import members, sweep
+from metadqn_jax.tasks.navigation import navigation
+from metadqn_jax.training import steps_together
+from metadqn_jax.types import Span
+
+RATES, SEEDS, STEPS = [0.1, 0.5], [0, 3], 3
+
+
+@pytest.fixture(scope="module")
+def train():
+    family = navigation()
+    recipe = dataclasses.replace(family.recipe, span=Span(2, 3, 2), meta_batch=2, outer_steps=STEPS)
+    traces = []
+
+    def train(hyper):
+        traces.append(1)
+        changed = dataclasses.replace(recipe, discount=hyper.get("discount", 0.7))
+        network, inner, outer, _, _ = programs.make_parts(
+            family.split.train, changed, lambda spec: networks.mlp(spec, hidden=(8,))
+        )
+
+        def learner(steps):
+            return maml(network, inner=inner, outer=outer, rate=hyper["rate"], steps=steps)
+
+        return programs.make_program(family, learner(2), learner(1), changed, tasks=4, steps=(0, 1), episodes=1)
+
+    train.traces = traces
+    return train
+
+
+def test_a_sweep_equals_its_members(train):
+    table = sweep(train, {"rate": RATES}, SEEDS, steps=STEPS, chunk=2)
+    assert table["rate"].tolist() == [0.1, 0.1, 0.5, 0.5]
+    assert table["seed"].tolist() == [0, 3, 0, 3]
+    assert table["returns"].shape == (4, 4, 2)
+    row = 2
+    key_init, key_steps = jax.random.split(jax.random.key(0))
+    program = train({"rate": np.float32(0.5)})
+    state, _ = jax.jit(steps_together(program.trainer, STEPS))(key_steps, jax.jit(program.trainer.init)(key_init))
+    alone = jax.jit(program.evaluate)(jax.random.key(0), state.slow)
+    np.testing.assert_allclose(table["returns"][row], alone["returns"], atol=1e-3)
+    assert np.ptp(table["returns"][:, 0, 1]) > 0, "members must differ"
+
+
+def test_more_members_take_no_more_traces(train):
+    train.traces.clear()
+    sweep(train, {"rate": [0.1]}, [0], steps=1)
+    few = len(train.traces)
+    train.traces.clear()
+    sweep(train, {"rate": [0.1, 0.2, 0.3], "discount": [0.5, 0.9]}, [0, 1], steps=1)
+    assert len(train.traces) == few
+
+
+def test_members_run_seeds_fastest():
+    table = members({"a": [1.0, 2.0], "b": [3.0]}, [5, 6])
+    assert {name: column.tolist() for name, column in table.items()} == {
+        "a": [1.0, 1.0, 2.0, 2.0],
+        "b": [3.0] * 4,
+        "seed": [5, 6, 5, 6],
+    }
