@@ -4,4 +4,4 @@ import tyro
 from common import Options, adapt
 
 if __name__ == "__main__":
-    adapt("navigation", tyro.cli(Options, description=Options.__doc__), steps=2_000)
+    adapt("navigation", tyro.cli(Options, description=Options.__doc__))

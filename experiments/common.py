@@ -20,7 +20,7 @@ from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.wrappers import observed
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-CHOSEN_AT = 3  # gradient steps at which a baseline's rate is chosen, on train tasks
+CHOSEN_AT, CHOSEN_ON = 3, 64  # a baseline's rate is chosen after so many gradient steps, on so many train tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +60,16 @@ def learners(parts):
             None,
             {
                 "DQN from scratch": [scratch(r, 1) for r in (3e-3, 1e-2, 3e-2)],
-                "… 50 updates a step": [scratch(r, 50) for r in (1e-3, 3e-3, 1e-2)],
+                "… 20 updates a step": [scratch(r, 20) for r in (3e-3, 1e-2)],
             },
         ),
     }
 
 
-def adapt(name, options, steps):
-    """Run the experiment on the family called `name`: outer `steps` for each learner; a table, a figure and a JSON file."""
+def adapt(name, options):
+    """Run the experiment on the family called `name`, by its recipe for every learner; a table, a figure and a JSON file."""
     console, family = Console(), FAMILIES[name]()
-    recipe = dataclasses.replace(family.recipe, outer_steps=2 if options.quick else steps)
+    recipe = dataclasses.replace(family.recipe, outer_steps=2) if options.quick else family.recipe
     tasks = 4 if options.quick else options.tasks
     rows, references, began = {}, {}, time.process_time()
     for label, place in (("", family), ("DQN shown the task", observed(family))):
@@ -98,7 +98,7 @@ def run(family, recipe, learner, candidates, tasks, seeds):
         keys, found = jax.random.split(key, 5), {}
         for side, key_tasks, key_lives in (("train", keys[0], keys[1]), ("test", keys[2], keys[3])):
             distribution = getattr(family.split, side)
-            held = sample_tasks(key_tasks, distribution, tasks)
+            held = sample_tasks(key_tasks, distribution, tasks if side == "test" else min(tasks, CHOSEN_ON))
             for label, some in candidates.items():
                 for i, one in enumerate(some):
                     returns = adaptation_returns(key_lives, one, slow, distribution, held, **sizes)

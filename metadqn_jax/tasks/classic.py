@@ -16,6 +16,7 @@ CARTPOLE_RECIPE = Recipe(
     outer_trace=0.7,
     reward_scale=0.2,
     query_epsilon=0.2,
+    outer_steps=1_500,
 )
 
 

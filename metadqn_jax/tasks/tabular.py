@@ -20,6 +20,7 @@ RECIPE = Recipe(
     reward_scale=0.3,
     query_epsilon=0.5,
     inner_rate=1.0,
+    outer_steps=1_000,
 )
 
 
