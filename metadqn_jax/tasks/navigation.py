@@ -16,7 +16,7 @@ RECIPE = Recipe(
     reward_scale=1.0,
     query_epsilon=0.5,
     inner_rate=1.0,
-    outer_steps=3_000,
+    outer_steps=2_500,
 )
 
 
