@@ -21,8 +21,9 @@ CARTPOLE_RECIPE = Recipe(
 
 
 def cartpole(cap: int = 200) -> Family:
-    """CartPole with random masses, length and force, pushed the other way in half of the tasks, at most `cap` steps.
+    """CartPole with random masses, length and force, and with its two actions exchanged in half of the tasks.
 
+    Episodes are cut at `cap` steps, which is taken for the optimum (an upper bound: some tasks may not reach it).
     Pole mass ~ U[.05, .4], half-length ~ U[.25, 1], cart mass ~ U[.5, 2], force ~ U[5, 15] with a random sign.
     A policy that does not adapt cannot pass about 110 steps on average.
     """

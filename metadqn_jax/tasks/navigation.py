@@ -21,7 +21,9 @@ RECIPE = Recipe(
 
 
 def navigation() -> Family:
-    """Nine moves, 20 steps, minus the distance to the goal as reward; a random policy returns −17.2, the optimum is −2.7.
+    """Reach a goal on the plane that is not shown: nine moves, 20 steps, minus the distance as reward.
+
+    A random policy returns −17.2 an episode on average; the optimum, exact by dynamic programming, is −2.4.
 
     >>> navigation().horizon
     20

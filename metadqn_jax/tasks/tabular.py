@@ -25,9 +25,9 @@ RECIPE = Recipe(
 
 
 def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
-    """Mean rewards ~ N(1, 1), observed with noise N(0, 1), P(·|s, a) ~ Dirichlet(1), start in state 0. Raises `Misuse`.
+    """Random finite MDPs: mean rewards ~ N(1, 1), seen with noise N(0, 1), P(·|s, a) ~ Dirichlet(1), start in state 0.
 
-    With the defaults a random policy returns 10.0 an episode and the optimum is 21.8.
+    With the defaults a random policy returns 10.0 an episode and the optimum is 21.8. Raises `Misuse` on sizes < 1.
     """
     for name, size in (("states", states), ("actions", actions), ("horizon", horizon)):
         check_count(name, size)
