@@ -130,6 +130,7 @@ def save(name, options, recipe, rows, references, seconds):
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"adapt_{name}"
     path.with_suffix(".json").write_text(json.dumps({**facts, **references, "rows": rows}, indent=1))
-    path.with_suffix(".md").write_text(report.markdown(rows, STEPS) + "\n")
+    heading = f"**{name}**: random {references['random']:.1f}, optimum {references['optimum']:.1f}; k ="
+    path.with_suffix(".md").write_text(report.markdown(rows, STEPS, heading) + "\n")
     title = f"{name}: {options.tasks} held-out tasks × {options.seeds} seeds, 95 % interval"
     figures.adaptation(path.with_suffix(".png"), rows, title=title, references=references)

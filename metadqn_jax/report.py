@@ -18,21 +18,22 @@ def evaluation(returns: Any, steps: Sequence[int], *, random: float, optimum: fl
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str) -> Table:
-    """A terminal table: for each label of `rows`, the mean return and its 95 % interval after each number of steps."""
+    """A terminal table: for each label of `rows`, the mean return after each number of steps ± half its 95 % interval."""
     shown = Table(title=title, title_justify="left")
-    shown.add_column("greedy return after k steps")
+    shown.add_column("return after k steps", no_wrap=True)
     for k in steps:
-        shown.add_column(f"k = {k}", justify="right")
+        shown.add_column(f"k = {k}", justify="right", no_wrap=True)
     for label, row in rows.items():
-        cells = zip(row["mean_return"], row["ci95"], strict=True)
-        shown.add_row(label, *(f"{mean:.2f}\n[dim]{low:.2f} … {high:.2f}[/dim]" for mean, (low, high) in cells))
+        shown.add_row(label, *_cells(row, "{:.2f} [dim]±{:.2f}[/dim]"))
     return shown
 
 
-def markdown(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int]) -> str:
-    """The same as a Markdown table: mean ± half the width of the 95 % interval."""
-    lines = ["| greedy return after k steps | " + " | ".join(map(str, steps)) + " |", "|---|" + "---:|" * len(steps)]
-    for label, row in rows.items():
-        cells = zip(row["mean_return"], row["ci95"], strict=True)
-        lines.append(f"| {label} | " + " | ".join(f"{mean:.2f} ± {(high - low) / 2:.2f}" for mean, (low, high) in cells) + " |")
+def markdown(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str) -> str:
+    """The same as a Markdown table, headed by `title`."""
+    lines = [f"| {title} | " + " | ".join(map(str, steps)) + " |", "|---|" + "---:|" * len(steps)]
+    lines += [f"| {label} | " + " | ".join(_cells(row, "{:.2f} ± {:.2f}")) + " |" for label, row in rows.items()]
     return "\n".join(lines)
+
+
+def _cells(row: Mapping[str, Any], form: str) -> list[str]:
+    return [form.format(mean, (high - low) / 2) for mean, (low, high) in zip(row["mean_return"], row["ci95"], strict=True)]

@@ -35,6 +35,13 @@ def test_block_runs(number, namespace):
         assert curve[-1] > curve[0] + 3, f"ten gradient steps must help, got {curve}"
 
 
+def test_the_tables_are_those_that_the_experiments_wrote():
+    tables = sorted((ROOT / "experiments" / "results").glob("*.md"))
+    assert tables
+    for path in tables:
+        assert path.read_text() in TEXT, f"README.md must show {path.name} as it is; copy it there"
+
+
 def test_ci_runs_the_readmes_own_test_command():
     assert re.search(r"^python3 -m venv .*pytest$", TEXT, flags=re.MULTILINE)
     assert "grep -m 1 '^python3 -m venv .*pytest$' README.md" in (ROOT / ".ci" / "run").read_text()
