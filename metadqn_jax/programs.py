@@ -104,13 +104,8 @@ def make_program(
     )
 
     def returns(key, slow, distribution, held, steps, episodes):
-        sizes = {
-            "span": recipe.span,
-            "explore": explore,
-            "horizon": family.horizon,
-            "steps": steps,
-            "episodes": episodes,
-        }
+        sizes: dict[str, Any] = {"span": recipe.span, "explore": explore, "horizon": family.horizon}
+        sizes |= {"steps": steps, "episodes": episodes}
         return adaptation_returns(key, tested, slow, distribution, held, **sizes)
 
     def evaluate(key, slow):
