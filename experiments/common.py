@@ -55,12 +55,15 @@ def learners(parts):
     return {
         "maml": (maml[0], {"MAML": maml[1]}),
         "fomaml": (fomaml[0], {"first-order MAML": fomaml[1]}),
-        "multitask": (alone, {"multi-task DQN": [alone], "… fine-tuned": [finetune(r) for r in (0.03, 0.1, 0.3, 1.0, 3.0)]}),
+        "multitask": (
+            alone,
+            {"multi-task DQN": [alone], "multi-task, fine-tuned": [finetune(r) for r in (0.03, 0.1, 0.3, 1.0, 3.0)]},
+        ),
         "scratch": (
             None,
             {
                 "DQN from scratch": [scratch(r, 1) for r in (3e-3, 1e-2, 3e-2)],
-                "… 20 updates a step": [scratch(r, 20) for r in (3e-3, 1e-2)],
+                "scratch, 20 updates a step": [scratch(r, 20) for r in (3e-3, 1e-2)],
             },
         ),
     }

@@ -31,7 +31,7 @@ def adaptation(
 
     curves: {label: {"steps": [k], "mean_return": [k], "ci95": [[low, high]]}}.   references: {label: return} as levels.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (label, curve) in zip(COLORS * 2, curves.items(), strict=False):
@@ -57,7 +57,7 @@ def lines(
     log: bool = False,
 ) -> None:
     """Lines with intervals over a number: series {label: {"mean": [x], "low": [x], "high": [x]}}, written to `path`."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (label, one) in zip(COLORS * 2, series.items(), strict=False):
@@ -74,6 +74,6 @@ def lines(
 def _finish(figure: Figure, axes: Any, path: pathlib.Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
