@@ -21,7 +21,7 @@ from metadqn_jax.types import Lifetime, Span, Spec, Transition
 HEAD = discrete(2)
 NETWORK = networks.mlp(Spec(jax.ShapeDtypeStruct((4,), jnp.float32), HEAD))  # 4-64-64-2
 LOSS = td.temporal_difference(HEAD, select=td.greedy, target=td.one_step(0.9), regression=td.huber(1.0))
-RATE, CHUNK = 0.1, 16
+RATE, CHUNK = 0.1, 8
 
 
 def learner(steps):
@@ -128,7 +128,7 @@ def replays(capacities, seconds):
 
 def main(quick: bool = False):
     """Print the benchmark's tables; --quick is a smoke test with tiny sizes."""
-    seconds = 0.01 if quick else 4.0
+    seconds = 0.01 if quick else 2.0
     gradients((16, 32) if quick else (16, 128, 1024, 4096), seconds)
     loops((16,) if quick else (16, 128), seconds)
     replays((1_000, 10_000) if quick else (10_000, 1_000_000), seconds)

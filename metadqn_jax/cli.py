@@ -64,7 +64,7 @@ class Train:
     """Normalise each hidden layer."""
     capacity: int | None = None
     """Lifetimes in the store; more than the meta-batch is off-policy."""
-    chunk: int = 16
+    chunk: int = 8
     """Tasks whose gradient is taken at once; raise it on an accelerator."""
     eval_tasks: int = 256
     """Held-out tasks in the final evaluation."""

@@ -79,7 +79,7 @@ def make_program(
     recipe: Recipe,
     *,
     capacity: int | None = None,
-    chunk: int = 16,
+    chunk: int = 8,
     tasks: int = 256,
     episodes: int = 4,
     steps: tuple[int, ...] = STEPS,

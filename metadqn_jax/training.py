@@ -40,7 +40,7 @@ def make_trainer(
     optimizer: optax.GradientTransformation,
     meta_batch: int = 16,
     capacity: int | None = None,
-    chunk: int = 16,
+    chunk: int = 8,
     polyak: Any = 0.02,
 ) -> Trainer:
     """The outer loop of any learner on any distribution.
