@@ -20,11 +20,11 @@ def evaluation(returns: Any, steps: Sequence[int], *, random: float, optimum: fl
 def table(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str) -> Table:
     """A terminal table: for each label of `rows`, the mean return after each number of steps ± half its 95 % interval."""
     shown = Table(title=title, title_justify="left")
-    shown.add_column("return after k steps", no_wrap=True)
+    shown.add_column("return after", no_wrap=True)
     for k in steps:
         shown.add_column(f"k = {k}", justify="right", no_wrap=True)
     for label, row in rows.items():
-        shown.add_row(label, *_cells(row, "{:.2f} [dim]±{:.2f}[/dim]"))
+        shown.add_row(label, *_cells(row, "{:.2f}\n[dim]±{:.2f}[/dim]"))
     return shown
 
 
