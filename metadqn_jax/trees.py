@@ -59,6 +59,11 @@ def strengthen(a: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)), a)
 
 
+def first(a: Any) -> Any:
+    """The first element along the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[0], a)
+
+
 def flatten_axes(a: Any, axes: int) -> Any:
     """The `axes` leading axes of every leaf merged into one."""
     return jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[axes:])), a)
