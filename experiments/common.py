@@ -12,9 +12,10 @@ from rich.console import Console
 
 from metadqn_jax import figures, programs, report
 from metadqn_jax.catalog import FAMILIES
-from metadqn_jax.evaluation import adaptation_returns, optimal_returns, random_returns
+from metadqn_jax.evaluation import STEPS, adaptation_returns, optimal_returns, random_returns
 from metadqn_jax.learners import descent, multitask
-from metadqn_jax.programs import STEPS, Program
+from metadqn_jax.memories.base import blank
+from metadqn_jax.programs import Program
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.wrappers import observed
@@ -37,7 +38,7 @@ class Options:
 
 def learners(parts):
     """{trained as: (learner, {label: candidate one-step learners, of which the best on train tasks is reported})}."""
-    network, inner, outer, recipe, transition = parts
+    network, inner, outer, recipe, spec, *_ = parts
     losses = {"inner": inner, "outer": outer, "rate": recipe.inner_rate}
     stored = {"loss": inner, "capacity": 10 * recipe.span.transitions}
     alone = multitask.multitask(network, loss=outer)
@@ -46,7 +47,7 @@ def learners(parts):
         return multitask.finetune(network, loss=outer, rule=descent.sgd(rate), steps=1)
 
     def scratch(rate, steps):
-        return multitask.scratch(network, transition, rate=rate, steps=steps, **stored)
+        return multitask.scratch(network, blank(spec), rate=rate, steps=steps, **stored)
 
     def meta(factory):
         return factory(network, steps=recipe.inner_steps, **losses), [factory(network, steps=1, **losses)]

@@ -35,7 +35,7 @@ def main(options):
     family = navigation()
     steps, tasks = (2, 4) if options.quick else (options.steps, options.tasks)
     recipe = dataclasses.replace(family.recipe, outer_steps=steps)
-    network, inner, outer, _, _ = programs.make_parts(family.split.train, recipe)
+    network, inner, outer, *_ = programs.make_parts(family.split.train, recipe)
 
     def train(hyper):
         def learner(steps):

@@ -70,6 +70,7 @@ def discrete(actions: int, support: Support | None = None) -> ActionHead:
         rest=tuple,
         perturb=perturb,
         decode=lambda action: action,
+        embed=lambda action: jax.nn.one_hot(action, actions),
         policy=lambda outputs, temperature: jax.nn.softmax(values(outputs) / temperature),
         values=values,
         logits=None if support is None else lambda outputs, action: all_logits(outputs)[action],

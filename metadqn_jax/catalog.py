@@ -1,4 +1,4 @@
-"""What the command line can name: families, learners and options, and how they become a program.
+"""What the command line can name: families, learners, memories and options, and how they become a program.
 
 With `cli`, the only place that maps names to factories.
 """
@@ -9,16 +9,48 @@ from typing import Any, NamedTuple
 
 from metadqn_jax import networks, programs
 from metadqn_jax.checks import check_name, require
+from metadqn_jax.evaluation import Judge, by_episodes, by_segments, by_steps
 from metadqn_jax.learners import descent, multitask
+from metadqn_jax.learners.anil import anil
 from metadqn_jax.learners.base import MetaLearner
+from metadqn_jax.learners.cavia import cavia
+from metadqn_jax.learners.imaml import imaml
+from metadqn_jax.learners.maml_plus_plus import maml_plus_plus
+from metadqn_jax.learners.meta_sgd import learnt_sgd, meta_sgd
+from metadqn_jax.learners.mql import mql
+from metadqn_jax.learners.pearl import pearl
+from metadqn_jax.learners.reptile import reptile
+from metadqn_jax.learners.rl2 import rl2
+from metadqn_jax.learners.varibad import varibad
+from metadqn_jax.memories.base import Memory, blank
+from metadqn_jax.memories.gru import gru
+from metadqn_jax.memories.linear_attention import linear_attention
+from metadqn_jax.memories.linear_recurrence import linear_recurrence
+from metadqn_jax.memories.transformer import transformer
 from metadqn_jax.programs import Parts, Program
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.classic import cartpole
+from metadqn_jax.tasks.gridnavi import gridnavi
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.tabular import tabular
+from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.wrappers import observed
+from metadqn_jax.training import cvar
+from metadqn_jax.types import Span, Spec
 
-FAMILIES: dict[str, Callable[[], Family]] = {"navigation": navigation, "cartpole": cartpole, "tabular": tabular}
+FAMILIES: dict[str, Callable[[], Family]] = {
+    "navigation": navigation,
+    "cartpole": cartpole,
+    "tabular": tabular,
+    "gridnavi": gridnavi,
+}
+MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
+    "gru": lambda spec, length: gru(spec),
+    "recurrence": lambda spec, length: linear_recurrence(spec),
+    "attention": lambda spec, length: linear_attention(spec, heads=4, value=16, units=128),
+    "actions": lambda spec, length: linear_attention(spec, per_action=True),
+    "transformer": lambda spec, length: transformer(spec, length=length),
+}
 BOOTSTRAPS = {
     "current": descent.from_current,
     "start": descent.from_start,
@@ -28,23 +60,51 @@ BOOTSTRAPS = {
 TARGETS = {"shadow": descent.shadow_target, "plain": descent.plain_target, "own": descent.own_target}
 
 
+SPAN = ("segment_steps", "streams")  # these options, those of an inner loop and a memory, only some learners take
+INNER = ("inner_steps", "inner_rate", "bootstrap", "target")
+
+
 class Entry(NamedTuple):
-    """A learner's line for `metadqn list`, and its factories: `learner(parts, steps, **choices)`, trained and tested."""
+    """A learner as the command line knows it.
+
+    line, paper: for `metadqn list`.   trained, tested: `(parts, steps, **choices) -> MetaLearner`.
+    takes: which of the options that only some learners take.   prepare: what it needs to see of a family.
+    judge: how its adaptation is measured.   memory: the name of its usual one.   context: `(memory) -> shape`, what its
+    network reads besides the observation.
+    """
 
     line: str
+    paper: str
     trained: Callable[..., MetaLearner]
     tested: Callable[..., MetaLearner]
-    sees_task: bool = False
-    has_inner_loop: bool = False
+    takes: tuple[str, ...] = SPAN
+    prepare: Callable[[Family], Family] = lambda family: family
+    judge: Callable[..., Judge] = by_steps
+    memory: str | None = None
+    context: Callable[[Any], tuple[int, ...] | None] = lambda memory: None
 
 
-def _descent(factory: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
+def _alike(line: str, paper: str, factory: Callable[..., MetaLearner], **choices: Any) -> Entry:
+    """The entry of a learner that is trained as it is tested."""
+    return Entry(line, paper, factory, factory, **choices)
+
+
+def _descent(factory: Callable[..., MetaLearner], **fixed: Any) -> Callable[..., MetaLearner]:
     def build(parts: Parts, steps: int, **choices: Any) -> MetaLearner:
-        return factory(
-            parts.network, inner=parts.inner, outer=parts.outer, rate=parts.recipe.inner_rate, steps=steps, **choices
-        )
+        losses = {"inner": parts.inner, "outer": parts.outer}
+        return factory(parts.network, **losses, rate=parts.recipe.inner_rate, steps=steps, **{**fixed, **choices})
 
     return build
+
+
+def _maml_plus_plus(parts: Parts, steps: int, **choices: Any) -> MetaLearner:
+    recipe = parts.recipe
+    schedule = {"count": recipe.inner_steps * (recipe.span.segments - 1), "over": recipe.outer_steps / 2}
+    return _descent(maml_plus_plus, **schedule)(parts, steps, **choices)
+
+
+def _reptile(parts: Parts, steps: int, **choices: Any) -> MetaLearner:
+    return reptile(parts.network, inner=parts.inner, rate=parts.recipe.inner_rate, steps=steps, **choices)
 
 
 def _multitask(parts: Parts, steps: int) -> MetaLearner:
@@ -56,19 +116,110 @@ def _finetune(parts: Parts, steps: int) -> MetaLearner:
 
 
 def _scratch(parts: Parts, steps: int) -> MetaLearner:
-    capacity = parts.recipe.span.transitions
-    return multitask.scratch(parts.network, parts.transition, loss=parts.inner, rate=1e-2, steps=steps, capacity=capacity)
+    sizes = {"steps": steps, "capacity": parts.recipe.span.transitions}
+    return multitask.scratch(parts.network, blank(parts.spec), loss=parts.inner, rate=1e-2, **sizes)
 
 
-_maml, _fomaml = _descent(descent.maml), _descent(descent.fomaml)
+def _rl2(parts: Parts, steps: int) -> MetaLearner:
+    return rl2(parts.network, parts.memory, loss=parts.outer, length=parts.recipe.span.segments)
+
+
+def _pearl(parts: Parts, steps: int) -> MetaLearner:
+    return pearl(parts.network, parts.spec, loss=parts.outer)
+
+
+def _varibad(parts: Parts, steps: int) -> MetaLearner:
+    return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer, length=parts.recipe.span.segments)
+
+
+def _mql(parts: Parts, steps: int) -> MetaLearner:
+    sizes = {"span": parts.recipe.span, "steps": steps, "rate": 0.1}
+    return mql(parts.network, parts.memory, parts.spec, loss=parts.outer, **sizes)
+
+
+def _mql_context(parts: Parts, steps: int) -> MetaLearner:
+    return _mql(parts, 0)
+
+
+def _one_stream(family: Family) -> Family:
+    """The same experience in a row, for learners that read it in its order."""
+    span = family.recipe.span
+    return family._replace(recipe=dataclasses.replace(family.recipe, span=Span(span.segments, span.steps * span.streams, 1)))
+
+
+_inner = {"takes": (*SPAN, *INNER)}
+_reads = {"context": lambda memory: memory.context, "memory": "gru"}
+_lives = {"takes": ("memory",), "prepare": in_trials, "judge": by_episodes}
 LEARNERS = {
-    "maml": Entry("second-order MAML on TD losses (Finn et al. 2017)", _maml, _maml, has_inner_loop=True),
-    "fomaml": Entry("first-order MAML on TD losses (Finn et al. 2017, 5.2)", _fomaml, _fomaml, has_inner_loop=True),
-    "multitask": Entry("one DQN for all tasks, never adapted (Mnih et al. 2015)", _multitask, _multitask),
-    "finetune": Entry("multi-task DQN, fine-tuned at test time", _multitask, _finetune),
-    "scratch": Entry("a DQN from random weights in each task; nothing is meta-trained", _scratch, _scratch),
-    "conditioned": Entry("multi-task DQN that is shown the task: an upper reference", _multitask, _multitask, sees_task=True),
+    "maml": _alike("second-order MAML on TD losses", "Finn et al. 2017", _descent(descent.maml), **_inner),
+    "fomaml": _alike("first-order MAML on TD losses", "Finn et al. 2017, 5.2", _descent(descent.fomaml), **_inner),
+    "reptile": _alike(
+        "the start moves towards where adaptation ends", "Nichol et al. 2018", _reptile, takes=(*SPAN, *INNER[:3])
+    ),
+    "anil": _alike("MAML that moves the head alone", "Raghu et al. 2020", _descent(anil), **_inner),
+    "meta_sgd": _alike("MAML with a learned rate for every weight", "Li et al. 2017", _descent(meta_sgd), **_inner),
+    "maml_plus_plus": _alike("MAML with rates by layer and step", "Antoniou et al. 2019", _maml_plus_plus, **_inner),
+    "cavia": _alike(
+        "MAML that moves a context of 8 alone, with learned rates",
+        "Zintgraf et al. 2019",
+        _descent(cavia, rule=learnt_sgd),
+        context=lambda _: (8,),
+        **_inner,
+    ),
+    "imaml": _alike("MAML by the implicit derivative", "Rajeswaran et al. 2019", _descent(imaml), **_inner),
+    "rl2": _alike("a memory of the trial, read by a Q-network", "Duan et al. 2016", _rl2, **_reads, **_lives),
+    "varibad": _alike(
+        "RL² on a belief that decodes the task",
+        "Zintgraf et al. 2020",
+        _varibad,
+        memory="gru",
+        context=lambda _: (10,),
+        **_lives,
+    ),
+    "pearl": _alike(
+        "a posterior over tasks, acting on draws", "Rakelly et al. 2019", _pearl, judge=by_segments, context=lambda _: (5,)
+    ),
+    "mql": Entry(
+        "a recurrent context, tuned at test time with training data",
+        "Fakoor et al. 2020",
+        _mql_context,
+        _mql,
+        takes=(*SPAN, "memory"),
+        prepare=_one_stream,
+        judge=by_segments,
+        **_reads,
+    ),
+    "multitask": _alike("one DQN for all tasks, never adapted", "Mnih et al. 2015", _multitask),
+    "finetune": Entry(
+        "multi-task DQN, fine-tuned at test time", "Finn et al. 2017, 5.3", _multitask, _finetune, (*SPAN, "inner_rate")
+    ),
+    "scratch": _alike("a DQN from random weights in each task, nothing meta-trained", "Mnih et al. 2015", _scratch),
+    "conditioned": _alike(
+        "multi-task DQN that is shown the task: an upper reference", "Finn et al. 2017, 5.3", _multitask, prepare=observed
+    ),
 }
+
+
+def learners_of(
+    entry: Entry, family: Family, recipe: Recipe, *, memory: str | None = None, choices: dict | None = None, **shape: Any
+) -> tuple[MetaLearner, MetaLearner]:
+    """An entry's learner as it is trained and as it is judged, on a family that is prepared for it. Raises `Misuse`."""
+    spec, name = family.split.train.spec, memory or entry.memory
+    held = None if name is None else check_name("memory", name, MEMORIES)(spec, recipe.span.transitions)
+    parts = programs.make_parts(
+        family.split.train, recipe, lambda spec: networks.reader(spec, entry.context(held), **shape), held
+    )
+    adapting = entry.judge(recipe, programs.make_explore(recipe), family.horizon).steps
+    choices = choices or {}
+    return entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, adapting, **choices)
+
+
+def check_options(entry: Entry, options: Any) -> None:
+    """Raise `Misuse` on an option that the learner does not take."""
+    for name in (*SPAN, *INNER, "memory"):
+        given = getattr(options, name) is not None
+        option, taken = name.replace("_", "-"), ", ".join(key for key, one in LEARNERS.items() if name in one.takes)
+        require(not given or name in entry.takes, f"--{option} needs one of {taken}, got {options.learner}; drop it.")
 
 
 def recipe_of(family: Family, options: Any) -> Recipe:
@@ -83,19 +234,18 @@ def recipe_of(family: Family, options: Any) -> Recipe:
     )
 
 
-def build(options: Any, *, tasks: int, steps: tuple[int, ...]) -> tuple[Program, Recipe]:
+def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> tuple[Program, Recipe]:
     """The program that the options name, and its recipe. Raises `Misuse`."""
     entry = check_name("learner", options.learner, LEARNERS)
+    check_options(entry, options)
     choices = {}
     for name, value, table in (("bootstrap", options.bootstrap, BOOTSTRAPS), ("target", options.target, TARGETS)):
         if value is not None:
-            require(entry.has_inner_loop, f"--{name} needs a learner with an inner loop, got {options.learner}; drop it.")
             choices[name] = check_name(name, value, table)
-    family = check_name("task family", options.tasks, FAMILIES)()
-    family = observed(family) if entry.sees_task else family
+    family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
     recipe = recipe_of(family, options)
     shape = {"hidden": options.hidden, "dueling": options.dueling, "layer_norm": options.layer_norm}
-    parts = programs.make_parts(family.split.train, recipe, lambda spec: networks.mlp(spec, **shape))
-    trained, tested = entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, 1, **choices)
+    learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices, **shape)
     sizes: dict[str, Any] = {"capacity": options.capacity, "chunk": options.chunk, "tasks": tasks, "steps": steps}
-    return programs.make_program(family, trained, tested, recipe, **sizes), recipe
+    objective = None if options.cvar is None else cvar(options.cvar)
+    return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe

@@ -15,7 +15,6 @@ from rich.console import Console
 from metadqn_jax import checkpoints, report, runs
 from metadqn_jax.catalog import FAMILIES, LEARNERS, build
 from metadqn_jax.checks import Misuse, check_count, require
-from metadqn_jax.programs import STEPS
 from metadqn_jax.progress import Dashboard
 from metadqn_jax.tasks.base import Recipe
 
@@ -51,11 +50,15 @@ class Train:
     discount: float | None = None
     """Discount of both TD losses."""
     query_epsilon: float | None = None
-    """Exploration rate of the query; the support's is 1."""
+    """Exploration rate of the query, at the start if the recipe lowers it; the support's is 1."""
+    cvar: float | None = None
+    """Train on the mean TD loss of this share of the tasks, the worst ones, in place of all."""
     bootstrap: str | None = None
     """What the inner loss bootstraps from: current, start, stopped or target."""
     target: str | None = None
     """What the outer loss bootstraps from: shadow, plain or own."""
+    memory: str | None = None
+    """What a learner with a memory keeps: gru, recurrence, attention, actions (read for each action) or transformer."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
     dueling: bool = False
@@ -78,8 +81,8 @@ class Evaluate:
     """The run's folder."""
     tasks: int = 256
     """Held-out tasks."""
-    steps: tuple[int, ...] = STEPS
-    """Numbers of gradient steps to measure after, increasing."""
+    steps: tuple[int, ...] | None = None
+    """Numbers of gradient steps, segments or episodes to measure at, increasing; by default the learner's own."""
     seed: int = 0
     """Seed of the held-out tasks and episodes."""
 
@@ -104,7 +107,7 @@ def train(options: Train, console: Console) -> None:
     check_count("--seed", options.seed, least=0)
     folder, options = _place(options)
     with console.status("building"):
-        program, recipe = build(options, tasks=options.eval_tasks, steps=STEPS)
+        program, recipe = build(options, tasks=options.eval_tasks)
     config = _config(options, recipe)
     runs.prepare(folder, config, options.resume)
     console.print(f"{options.learner} on {options.tasks} → {folder}")
@@ -143,7 +146,7 @@ def evaluate(options: Evaluate, console: Console) -> None:
     facts = {"tasks": saved.tasks, "learner": saved.learner, "seed": saved.seed}
     facts |= {"outer_steps": done, "env_steps": done * recipe.meta_batch * recipe.span.transitions}
     with console.status("evaluating on held-out tasks"):
-        result = runs.evaluate(options.folder, program, state.slow, facts, seed=options.seed, steps=options.steps)
+        result = runs.evaluate(options.folder, program, state.slow, facts, seed=options.seed)
     _conclude(console, options.folder, result)
 
 
@@ -154,7 +157,7 @@ def listing(console: Console) -> None:
         console.print(f"  {name:12} {(factory.__doc__ or '').splitlines()[0]}", highlight=False)
     console.print("[bold]learners[/bold]")
     for name, entry in LEARNERS.items():
-        console.print(f"  {name:12} {entry.line}", highlight=False)
+        console.print(f"  {name:12} {entry.line} ({entry.paper})", highlight=False)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -224,7 +227,7 @@ def _config(options: Train, recipe: Recipe) -> dict:
 def _conclude(console: Console, folder: pathlib.Path, result: dict) -> None:
     title = f"{result['tasks']}, {result['num_tasks']} held-out tasks: random {result['random']:.2f}"
     title += f", optimum {result['optimum']:.2f}"
-    console.print(report.table({result["learner"]: result}, result["steps"], title))
+    console.print(report.table({result["learner"]: result}, result["steps"], title, result["unit"]))
     console.print(f"{folder}/evaluation.json, {folder}/figures/adaptation.png")
 
 

@@ -1,9 +1,11 @@
 """How the inner solve is differentiated, apart from what the solve is.
 
 A derivative is `(gradient, update, steps) -> solve`, with
-    gradient: (fast, given) -> g           the inner gradient at `fast`; `given` is all that it depends on besides
-    update:   (fast, given, g) -> fast     one step of the rule
-    solve:    (fast, given) -> fast        `steps` of them, with the derivative that the name says
+    gradient: (fast, given) -> g                 the inner gradient at `fast`; `given` is all that it depends on besides
+    update:   (fast, given, g) -> fast           one step of the rule
+    solve:    (fast, given) -> (fast, iterates)  `steps` of them, with the derivative that the name says: the last fast
+                                                 state, and [steps] of them, one after each step
+The last stands apart from the iterates, so that who reads only it does not keep the others.
 """
 
 import functools
@@ -13,8 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.sparse.linalg import cg
 
 from metadqn_jax import trees
+from metadqn_jax.checks import check_count, check_real
 
 
 def unrolled(gradient: Callable, update: Callable, steps: int) -> Callable:
@@ -22,9 +26,10 @@ def unrolled(gradient: Callable, update: Callable, steps: int) -> Callable:
 
     def solve(fast, given):
         def step(fast, _):
-            return update(fast, given, gradient(fast, given)), None
+            fast = update(fast, given, gradient(fast, given))
+            return fast, fast
 
-        return jax.lax.scan(step, fast, length=steps)[0]
+        return jax.lax.scan(step, fast, length=steps)
 
     return solve
 
@@ -38,6 +43,40 @@ def detached(gradient: Callable, update: Callable, steps: int) -> Callable:
     """The solution counts as a constant: no derivative at all."""
     solve = unrolled(gradient, update, steps)
     return lambda fast, given: trees.stop(solve(trees.stop(fast), trees.stop(given)))
+
+
+def implicit(iterations: int, tolerance: Any) -> Callable:
+    """The derivative of the inner problem's solution φ*, whatever the way to it (Rajeswaran et al. 2019, algorithm 2).
+
+    g(φ*, given) = 0 makes dφ* = −A⁻¹ ∂₂g dgiven with A = ∂₁g, solved by conjugate gradients until a residual of
+    `tolerance` relative to the right-hand side, `iterations` at most; memory does not grow with `steps`. A must be
+    symmetric and positive definite, and `fast` have a field `weights` shaped like g. The one iterate is the solution.
+    Differs from the paper: A is all of ∂₁g, penalty included, so that θ may enter by more than the penalty. Raises `Misuse`.
+    """
+    check_count("iterations", iterations)
+    check_real("tolerance", tolerance)
+
+    def derivative(gradient, update, steps):
+        descend = detached(gradient, update, steps)
+
+        def solve(fast, given):
+            solution, _ = descend(fast, given)
+
+            def gradient_at(weights, given):
+                return gradient(solution._replace(weights=weights), given)
+
+            def curvature(direction):  # A · direction, as a pullback: A is symmetric, and g has no forward derivative
+                return jax.vjp(lambda weights: gradient_at(weights, trees.stop(given)), solution.weights)[1](direction)[0]
+
+            g = gradient_at(solution.weights, given)
+            nothing = trees.subtract(g, trees.stop(g))  # its derivative is what counts; no iteration is spent on its value
+            change = cg(curvature, nothing, tol=tolerance, maxiter=iterations)[0]
+            fast = solution._replace(weights=trees.subtract(solution.weights, change))
+            return fast, trees.lift(fast)
+
+        return solve
+
+    return derivative
 
 
 def gradient_of(loss: Callable) -> Callable:

@@ -1,17 +1,64 @@
 """Measuring adaptation on tasks: the same `live`, and greedy episodes from reset that are never adapted on."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import check_count, require
+from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.living import episode_return, epsilon_greedy, live
+from metadqn_jax.living import episode_return, epsilon_greedy, live, rollout, start
 from metadqn_jax.loops import in_chunks
-from metadqn_jax.tasks.base import TaskDistribution
+from metadqn_jax.tasks.base import Recipe, TaskDistribution
+from metadqn_jax.tasks.trials import episode_returns
 from metadqn_jax.types import Array, Key, Slow, Span, Task
+
+STEPS = (0, 1, 2, 3, 5, 10)
+SEGMENTS = (0, 1, 2, 3)
+
+
+class Judge(NamedTuple):
+    """One way to measure adaptation; `by_steps`, `by_segments` and `by_episodes` make them.
+
+    unit: what is counted.   points: the counts at which it is measured by default.
+    ends: the counts at which training begins and ends to adapt.
+    steps: gradient steps that the judged learner is to take each time it adapts.
+    returns: (key, learner, slow, distribution, tasks, points, episodes=…) -> float32 [tasks, points]
+    random: (key, distribution, tasks, episodes=…) -> float32 [tasks], an episode of uniformly random actions
+    """
+
+    unit: str
+    points: tuple[int, ...]
+    ends: tuple[int, int]
+    steps: int
+    returns: Callable[..., Array]
+    random: Callable[..., Array]
+
+
+def by_steps(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
+    """Judge by gradient steps on one support batch: `adaptation_returns`."""
+    returns = functools.partial(adaptation_returns, span=recipe.span, explore=explore, horizon=horizon)
+    random = functools.partial(random_returns, horizon=horizon)
+    return Judge("gradient steps", STEPS, (0, recipe.inner_steps), 1, returns, random)
+
+
+def by_segments(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
+    """Judge by segments, each collected afresh and adapted on as in training: `segment_returns`."""
+    returns = functools.partial(segment_returns, span=recipe.span, explore=explore, horizon=horizon)
+    random = functools.partial(random_returns, horizon=horizon)
+    return Judge("segments", SEGMENTS, (0, recipe.span.segments - 1), recipe.inner_steps, returns, random)
+
+
+def by_episodes(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
+    """Judge by the episodes of a trial, which is what the recipe's span is about: `trial_returns`."""
+    trial = {"span": recipe.span, "horizon": horizon}
+    points = tuple(range(1, recipe.span.segments // horizon + 1))
+    returns = functools.partial(trial_returns, **trial)
+    random = functools.partial(random_trial_returns, **trial)
+    return Judge("episodes", points, (1, len(points)), recipe.inner_steps, returns, random)
 
 
 def adaptation_returns(
@@ -20,11 +67,11 @@ def adaptation_returns(
     slow: Slow,
     distribution: TaskDistribution,
     tasks: Task,
+    steps: tuple[int, ...] = STEPS,
     *,
     span: Span,
     explore: Callable,
     horizon: int,
-    steps: tuple[int, ...] = (0, 1, 2, 3, 5, 10),
     episodes: int = 4,
     chunk: int = 8,
 ) -> Array:
@@ -36,15 +83,83 @@ def adaptation_returns(
 
     chunk: tasks at a time; make it large on an accelerator. Raises `Misuse` on steps that do not increase.
     """
-    for k in steps:
-        check_count("each of the steps", k, least=0)
-    require(len(steps) > 0 and list(steps) == sorted(set(steps)), f"steps must increase, got {steps}; sort them.")
-    support = Span(segments=1, steps=span.steps, streams=span.streams)
+    _check_points("steps", steps)
+    support, repeats = Span(segments=1, steps=span.steps, streams=span.streams), max(1, steps[-1])
+    life = functools.partial(live, span=support, explore=explore, repeats=repeats)
+    return _probe(key, life, steps, learner, slow, distribution, tasks, horizon, episodes, chunk)
+
+
+def segment_returns(
+    key: Key,
+    learner: MetaLearner,
+    slow: Slow,
+    distribution: TaskDistribution,
+    tasks: Task,
+    segments: tuple[int, ...] = SEGMENTS,
+    *,
+    span: Span,
+    explore: Callable,
+    horizon: int,
+    episodes: int = 4,
+    chunk: int = 8,
+) -> Array:
+    """Greedy return in each task after each number of fresh `segments`, float32 [tasks, segments].
+
+    The learner adapts once on each segment, of the span's steps × streams, that its present policy collects with
+    training's exploration. All else is as in `adaptation_returns`.
+    """
+    _check_points("segments", segments)
+    fresh = Span(segments=max(1, segments[-1]), steps=span.steps, streams=span.streams)
+    life = functools.partial(live, span=fresh, explore=explore)
+    return _probe(key, life, segments, learner, slow, distribution, tasks, horizon, episodes, chunk)
+
+
+def trial_returns(
+    key: Key,
+    learner: MetaLearner,
+    slow: Slow,
+    distribution: TaskDistribution,
+    tasks: Task,
+    points: tuple[int, ...],
+    *,
+    span: Span,
+    horizon: int,
+    episodes: int = 4,
+    chunk: int = 8,
+) -> Array:
+    """Return in each task of the episodes named by `points`, 1 being a trial's first, float32 [tasks, points].
+
+    distribution: of trials (`tasks.trials`) of as many episodes of `horizon` steps as the span's segments hold. The
+    learner lives through whole trials with ε = 0; each number is the mean over `episodes` of them. Raises `Misuse`.
+    """
+    _check_points("episodes", points, least=1)
+    count = span.segments // horizon
+    require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
+
+    def one(key, task):
+        def returns(i):
+            key_life = jax.random.fold_in(key, i)
+            life = live(key_life, learner, slow, distribution, task, span, by_segment(0.0))
+            return episode_returns(life.lifetime.experience, count)
+
+        return jax.vmap(returns)(jnp.arange(episodes)).mean(0)[jnp.array(points) - 1]
+
+    return in_chunks(key, one, tasks, chunk)
+
+
+def _check_points(name: str, points: tuple[int, ...], least: int = 0) -> None:
+    for k in points:
+        check_count(f"each of the {name}", k, least=least)
+    require(len(points) > 0 and list(points) == sorted(set(points)), f"{name} must increase, got {points}; sort them.")
+
+
+def _probe(key, life, points, learner, slow, distribution, tasks, horizon, episodes, chunk):
+    """Greedy returns [tasks, points] with the fast states that each task's `life` has after so many adaptations."""
 
     def one(key, task):
         key_live, key_probe = jax.random.split(key)
-        life = live(key_live, learner, slow, distribution, task, support, explore, repeats=max(1, steps[-1]))
-        fasts = jax.tree.map(lambda leaf: leaf[jnp.array(steps)], life.fasts)
+        fasts = life(key_live, learner, slow, distribution, task).fasts
+        fasts = jax.tree.map(lambda leaf: leaf[jnp.array(points)], fasts)
         return jax.vmap(lambda fast: greedy_return(key_probe, learner, slow, fast, distribution, task, horizon, episodes))(
             fasts
         )
@@ -69,12 +184,31 @@ def greedy_return(
 
 def random_returns(key: Key, distribution: TaskDistribution, tasks: Task, *, horizon: int, episodes: int = 4) -> Array:
     """The mean return of uniformly random actions in each task, float32 [tasks]."""
-
-    def act(key, t, noise, obs):
-        return noise, distribution.spec.head.sample(key)
+    act = _at_random(distribution)
 
     def one(key, task):
         return _mean_return(key, act, distribution, task, horizon, episodes)
+
+    return in_chunks(key, one, tasks, 64)
+
+
+def random_trial_returns(
+    key: Key, distribution: TaskDistribution, tasks: Task, *, span: Span, horizon: int, episodes: int = 4
+) -> Array:
+    """The mean return of an episode of uniformly random actions in each task, in at least `episodes`, float32 [tasks].
+
+    distribution: of trials, as in `trial_returns`.
+    """
+    act, count = _at_random(distribution), span.segments // horizon
+    trials = -(-episodes // count)
+
+    def one(key, task):
+        def returns(i):
+            key_start, key_steps = jax.random.split(jax.random.fold_in(key, i))
+            stream = start(key_start, distribution, task)
+            return episode_returns(rollout(key_steps, act, distribution, task, stream, count * horizon)[1], count)
+
+        return jnp.mean(jax.vmap(returns)(jnp.arange(trials)))
 
     return in_chunks(key, one, tasks, 64)
 
@@ -86,6 +220,10 @@ def optimal_returns(key: Key, optimum: Callable, tasks: Task, *, episodes: int =
         return jnp.mean(jax.vmap(lambda key: optimum(key, task))(jax.random.split(key, episodes)))
 
     return in_chunks(key, one, tasks, 64)
+
+
+def _at_random(distribution):
+    return lambda key, t, noise, obs: (noise, distribution.spec.head.sample(key))
 
 
 def _mean_return(key, act, distribution, task, horizon, episodes):

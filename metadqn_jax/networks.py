@@ -4,12 +4,13 @@ The parameters of the output layers live under names that start with "head", the
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 
 from metadqn_jax.checks import check_count, require
-from metadqn_jax.types import Array, QNetwork, Spec
+from metadqn_jax.types import Array, Key, Params, QNetwork, Spec
 
 
 class _Dense(nn.Module):
@@ -104,6 +105,66 @@ def cnn(
     return _network(spec, channels, hidden, activation, dueling, layer_norm, context)
 
 
+class _Scorer(nn.Module):
+    """Layers that every action shares, the second of which also sees the mean and the maximum over actions."""
+
+    embedding: int
+    scoring: int
+    dueling: bool
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(self, obs, context):
+        def layer(size, name, *parts):  # one dense layer of parts that broadcast against each other
+            total = sum(nn.Dense(size, name=f"torso_{name}_{i}")(part) for i, part in enumerate(parts))
+            return nn.relu(nn.LayerNorm(name=f"torso_{name}_norm")(total) if self.layer_norm else total)
+
+        x = jnp.ravel(obs).astype(jnp.float32)[None]
+        each = layer(self.embedding, "each", context, x)  # [actions, units]
+        pooled = jnp.concatenate([each.mean(0, keepdims=True), each.max(0, keepdims=True)], 1)
+        values = nn.Dense(1, name="head")(layer(self.scoring, "score", each, pooled))[:, 0]
+        if not self.dueling:
+            return values
+        return values - values.mean() + nn.Dense(1, name="head_value")(layer(self.scoring, "value", pooled, x))[0]
+
+
+def scorer(
+    spec: Spec,
+    *,
+    context: tuple[int, ...],
+    hidden: Sequence[int] = (64, 64),
+    dueling: bool = True,
+    layer_norm: bool = False,
+) -> QNetwork:
+    """Q(s, a) for a context [actions, n] whose rows say something about each action, whatever their order.
+
+    Two layers score every action alike; the second also sees the mean and the maximum over all of the first's outputs
+    (Zaheer et al. 2017, section 3.1). Raises `Misuse` unless the head reads one output for each row.
+    """
+    require(len(hidden) == 2, f"a scorer has two layers, got hidden={tuple(hidden)}; give two sizes.")
+    for size in hidden:
+        check_count("hidden", size)
+    require(
+        len(context) == 2 and spec.head.width == context[0],
+        f"a scorer needs a context of one row for each of the head's {spec.head.width} outputs, got {context}; "
+        "use a memory that is read for each action, or mlp.",
+    )
+    module = _Scorer(*hidden, dueling, layer_norm)
+
+    def init(key: Array):
+        obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)
+        return module.init(key, obs, jnp.zeros(context))["params"]
+
+    return QNetwork(init, lambda params, obs, context: module.apply({"params": params}, obs, context), tuple(context))
+
+
+def reader(spec: Spec, context: tuple[int, ...] | None, **shape: Any) -> QNetwork:
+    """A network that reads a context of this shape: `scorer` for one row for each action, else `mlp`. Raises `Misuse`."""
+    if context is not None and len(context) == 2:
+        return scorer(spec, context=context, **shape)
+    return mlp(spec, context=0 if context is None else context[0], **shape)
+
+
 def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -> QNetwork:
     for name, sizes in (("channels", channels), ("hidden", hidden)):
         for size in sizes:
@@ -119,4 +180,26 @@ def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -
     def apply(params, obs, context):
         return module.apply({"params": params}, obs, context)
 
-    return QNetwork(init, apply)
+    return QNetwork(init, apply, (context,) if context else None)
+
+
+class Perceptron(NamedTuple):
+    """`init(key) -> params` and `apply(params, x [inputs]) -> [outputs]`: an encoder or a decoder."""
+
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Array], Array]
+
+
+def perceptron(inputs: int, outputs: int, *, hidden: Sequence[int] = (64, 64), activation: Callable = nn.relu) -> Perceptron:
+    """Dense layers from a vector [inputs] to a vector [outputs]; linear with hidden=(). Raises `Misuse` on sizes < 1."""
+    for name, size in (("inputs", inputs), ("outputs", outputs), *(("hidden", size) for size in hidden)):
+        check_count(name, size)
+    module = nn.Sequential([_Dense(tuple(hidden), activation, False), nn.Dense(outputs)])
+
+    def init(key: Array):
+        return module.init(key, jnp.zeros(inputs))["params"]
+
+    def apply(params, x) -> Any:
+        return module.apply({"params": params}, x)
+
+    return Perceptron(init, apply)

@@ -4,44 +4,53 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from metadqn_jax import td
 from metadqn_jax.checks import check_count, check_real
-from metadqn_jax.evaluation import adaptation_returns, optimal_returns, random_returns
-from metadqn_jax.explore import by_segment
+from metadqn_jax.evaluation import Judge, by_steps, optimal_returns
+from metadqn_jax.explore import annealed, by_segment
 from metadqn_jax.learners.base import MetaLearner
+from metadqn_jax.memories.base import Memory
 from metadqn_jax.networks import mlp
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, sample_tasks, transition_like
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, sample_tasks
 from metadqn_jax.training import Trainer, make_trainer
-from metadqn_jax.types import Key, QNetwork, Slow, Transition
-
-STEPS = (0, 1, 2, 3, 5, 10)
+from metadqn_jax.types import Array, Key, QNetwork, Slow, Spec
 
 
 class Parts(NamedTuple):
-    """What learners are built from: a network, the inner and outer TD losses, the recipe, and one abstract Transition."""
+    """What learners are built from: a network, the inner and outer TD losses, the recipe, what tasks look like, a memory."""
 
     network: QNetwork
     inner: td.Loss
     outer: td.Loss
     recipe: Recipe
-    transition: Transition
+    spec: Spec
+    memory: Memory | None = None
 
 
 class Program(NamedTuple):
     """One experiment: how it trains, and what it is judged by.
 
     evaluate: (key, slow) -> dict of arrays.   watch: (key, slow) -> (return before, return after adaptation), a cheap
-    look at train tasks while a run goes on; None where nobody watches.
+    look at train tasks while a run goes on; None where nobody watches.   unit, points: what the columns of evaluate's
+    "returns" count.
     """
 
     trainer: Trainer
     evaluate: Callable[[Key, Slow], dict]
     watch: Callable[[Key, Slow], Any] | None = None
+    unit: str = "gradient steps"
+    points: tuple[int, ...] = ()
 
 
-def make_parts(distribution: TaskDistribution, recipe: Recipe, network: Callable[..., QNetwork] = mlp) -> Parts:
+def make_parts(
+    distribution: TaskDistribution,
+    recipe: Recipe,
+    network: Callable[..., QNetwork] = mlp,
+    memory: Memory | None = None,
+) -> Parts:
     """The parts that `recipe` describes: max targets with λ-returns, Huber regression. `network: (spec) -> QNetwork`."""
     head = distribution.spec.head
 
@@ -55,21 +64,36 @@ def make_parts(distribution: TaskDistribution, recipe: Recipe, network: Callable
         )
 
     losses = loss(recipe.inner_trace), loss(recipe.outer_trace)
-    return Parts(network(distribution.spec), *losses, recipe, transition_like(distribution))
+    return Parts(network(distribution.spec), *losses, recipe, distribution.spec, memory)
 
 
 def make_explore(recipe: Recipe) -> Callable:
-    """The recipe's ε: the support's in every segment but the last, which is the query."""
-    return by_segment(*[recipe.support_epsilon] * (recipe.span.segments - 1), recipe.query_epsilon)
+    """The recipe's ε: the support's in every segment but the last, which is the query.
+
+    The query's falls linearly to `last_epsilon` over the outer steps; where the support's is None it is the query's.
+    """
+    last = recipe.query_epsilon if recipe.last_epsilon is None else recipe.last_epsilon
+    query = annealed(recipe.query_epsilon, last, check_count("outer steps", recipe.outer_steps))
+    if recipe.support_epsilon is None:
+        return query
+    support, final = by_segment(recipe.support_epsilon), recipe.span.segments - 1
+    return lambda outer_step, k, t: jnp.where(k < final, support(outer_step, k, t), query(outer_step, k, t))
 
 
-def make_optimizer(recipe: Recipe, *, clip: Any = 10.0) -> optax.GradientTransformation:
-    """Adam on the outer gradient clipped to a global norm, its rate falling by a cosine to a tenth over the recipe's steps."""
+def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """Adam on the outer gradient clipped to the recipe's global norm; its rate warms up linearly and falls by a cosine."""
     check_real("the outer rate", recipe.outer_rate)
-    check_real("the outer clip", clip)
-    schedule = optax.cosine_decay_schedule(1.0, check_count("outer steps", recipe.outer_steps), alpha=0.1)
-    rates = optax.scale_by_schedule(lambda step: -recipe.outer_rate * schedule(step))
-    return optax.chain(optax.clip_by_global_norm(clip), optax.scale_by_adam(), rates)
+    check_real("the outer clip", recipe.outer_clip)
+    check_real("the last rate", recipe.last_rate, most=1.0)
+    check_count("warmup", recipe.warmup, least=0)
+    steps = check_count("outer steps", recipe.outer_steps)
+    cosine = optax.cosine_decay_schedule(1.0, steps, alpha=recipe.last_rate)
+
+    def rate(step):
+        return recipe.outer_rate * jnp.minimum(1.0, (step + 1) / max(1, recipe.warmup)) * cosine(step)
+
+    descent = optax.scale_by_schedule(lambda step: -rate(step))
+    return optax.chain(optax.clip_by_global_norm(recipe.outer_clip), optax.scale_by_adam(), descent)
 
 
 def make_program(
@@ -78,16 +102,20 @@ def make_program(
     tested: MetaLearner,
     recipe: Recipe,
     *,
+    judge: Callable[[Recipe, Callable, int], Judge] = by_steps,
     capacity: int | None = None,
     chunk: int = 8,
+    objective: Callable[[Array], Array] | None = None,
     tasks: int = 256,
     episodes: int = 4,
-    steps: tuple[int, ...] = STEPS,
+    steps: tuple[int, ...] | None = None,
 ) -> Program:
     """`learner` trained on the family's train tasks; `tested`, which shares its slow state, judged on held-out tasks.
 
-    tested: takes one gradient step each time it adapts.   evaluate gives {"returns": [tasks, steps], "random": [tasks],
-    "optimum": [tasks]}, each the mean of `episodes` episodes; `watch` looks at 32 train tasks, one episode each.
+    judge: how adaptation is measured, by default after gradient steps on one support batch; `tested` then takes one of
+    them each time it adapts.   steps: how often the judge measures, by default its own points.   evaluate gives
+    {"returns": [tasks, points], "random": [tasks], "optimum": [tasks]}, each the mean of `episodes` episodes; `watch` looks
+    at 32 train tasks, one episode each.   capacity, chunk, objective: see `make_trainer`.
     """
     check_count("tasks", tasks)
     check_count("episodes", episodes)
@@ -101,26 +129,34 @@ def make_program(
         meta_batch=recipe.meta_batch,
         capacity=capacity,
         chunk=chunk,
+        objective=objective,
     )
+    judged = judge(recipe, explore, family.horizon)
+    points = judged.points if steps is None else steps
+    evaluate = _evaluation(family, tested, judged, points, tasks, episodes)
+    return Program(trainer, evaluate, _look(family, tested, judged), judged.unit, points)
 
-    def returns(key, slow, distribution, held, steps, episodes):
-        sizes: dict[str, Any] = {"span": recipe.span, "explore": explore, "horizon": family.horizon}
-        sizes |= {"steps": steps, "episodes": episodes}
-        return adaptation_returns(key, tested, slow, distribution, held, **sizes)
 
+def _evaluation(family, tested, judge, points, tasks, episodes):
     def evaluate(key, slow):
         key_tasks, key_lives, key_random, key_optimum = jax.random.split(key, 4)
         test = family.split.test
         held = sample_tasks(key_tasks, test, tasks)
         return {
-            "returns": returns(key_lives, slow, test, held, steps, episodes),
-            "random": random_returns(key_random, test, held, horizon=family.horizon, episodes=episodes),
+            "returns": judge.returns(key_lives, tested, slow, test, held, points, episodes=episodes),
+            "random": judge.random(key_random, test, held, episodes=episodes),
             "optimum": optimal_returns(key_optimum, family.optimum, held, episodes=episodes),
         }
 
+    return evaluate
+
+
+def _look(family, tested, judge, tasks=32):
     def watch(key, slow):
         key_tasks, key_lives = jax.random.split(key)
-        seen = sample_tasks(key_tasks, family.split.train, 32)
-        return returns(key_lives, slow, family.split.train, seen, (0, recipe.inner_steps), 1).mean(0)
+        train, ends = family.split.train, tuple(sorted(set(judge.ends)))
+        seen = sample_tasks(key_tasks, train, tasks)
+        returns = judge.returns(key_lives, tested, slow, train, seen, ends, episodes=1).mean(0)
+        return returns[jnp.array([0, -1])]
 
-    return Program(trainer, evaluate, watch)
+    return watch

@@ -9,18 +9,20 @@ from rich.table import Table
 from metadqn_jax import stats
 
 
-def evaluation(returns: Any, steps: Sequence[int], *, random: float, optimum: float, **facts: Any) -> dict:
-    """The contents of `evaluation.json` from returns [tasks, steps] or [seeds, tasks, steps]."""
+def evaluation(
+    returns: Any, steps: Sequence[int], unit: str = "gradient steps", *, random: float, optimum: float, **facts: Any
+) -> dict:
+    """The contents of `evaluation.json` from returns [tasks, steps] or [seeds, tasks, steps], the steps being `unit`s."""
     returns = np.asarray(returns)
     summary = stats.summarise(returns if returns.ndim == 3 else returns[None])
     curve = {"mean_return": summary["mean"], "iqm": summary["iqm"], "ci95": summary["ci95"]}
-    return {**facts, "steps": list(steps), **curve, "random": random, "optimum": optimum}
+    return {**facts, "unit": unit, "steps": list(steps), **curve, "random": random, "optimum": optimum}
 
 
-def table(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str) -> Table:
-    """A terminal table: for each label of `rows`, the mean return after each number of steps ± half its 95 % interval."""
+def table(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str, unit: str = "gradient steps") -> Table:
+    """A terminal table: for each label of `rows`, the mean return at each number of `unit`s ± half its 95 % interval."""
     shown = Table(title=title, title_justify="left")
-    shown.add_column("return after", no_wrap=True)
+    shown.add_column(f"return by {unit}", no_wrap=True)
     for k in steps:
         shown.add_column(f"k = {k}", justify="right", no_wrap=True)
     for label, row in rows.items():

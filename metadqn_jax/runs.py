@@ -14,7 +14,7 @@ import numpy as np
 
 from metadqn_jax import checkpoints, figures, report
 from metadqn_jax.checks import Misuse, require
-from metadqn_jax.programs import STEPS, Program
+from metadqn_jax.programs import Program
 from metadqn_jax.training import TrainState, drive, steps_together
 
 PACKAGES = ("metadqn-jax", "jax", "flax", "optax", "chex", "gymnax")
@@ -97,16 +97,16 @@ def train(
     return done, state
 
 
-def evaluate(
-    folder: pathlib.Path, program: Program, slow: Any, facts: dict, *, seed: int, steps: tuple[int, ...] = STEPS
-) -> dict:
+def evaluate(folder: pathlib.Path, program: Program, slow: Any, facts: dict, *, seed: int) -> dict:
     """Judge `slow` on held-out tasks drawn with `seed`; writes and returns evaluation.json, and draws the figure."""
     judged = {name: np.asarray(value) for name, value in jax.jit(program.evaluate)(jax.random.key(seed), slow).items()}
     references = {name: float(judged[name].mean()) for name in ("random", "optimum")}
-    result = report.evaluation(judged["returns"], steps, **references, **facts, num_tasks=len(judged["returns"]))
+    facts = {**facts, "num_tasks": len(judged["returns"])}
+    result = report.evaluation(judged["returns"], program.points, program.unit, **references, **facts)
     write(folder / "evaluation.json", json.dumps(result, indent=1))
     title = f"{facts['learner']} on {facts['tasks']}: {result['num_tasks']} held-out tasks, 95 % interval"
-    figures.adaptation(folder / "figures" / "adaptation.png", {facts["learner"]: result}, title=title, references=references)
+    path, curves = folder / "figures" / "adaptation.png", {facts["learner"]: result}
+    figures.adaptation(path, curves, title=title, references=references, xlabel=program.unit)
     return result
 
 

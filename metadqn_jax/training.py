@@ -1,19 +1,21 @@
-"""Meta-training: sample tasks → live → store → one gradient of the mean loss → optimizer → target."""
+"""Meta-training: sample tasks → live → store → one gradient of the tasks' losses → optimizer → target."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from metadqn_jax import replay, trees
 from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow
 from metadqn_jax.living import live
-from metadqn_jax.loops import largest_chunk, sum_over_chunks
+from metadqn_jax.loops import in_chunks, largest_chunk, sum_over_chunks
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, transition_like
-from metadqn_jax.types import Key, Lifetime, Slow, Span
+from metadqn_jax.types import Array, Key, Lifetime, Slow, Span
 
 
 class TrainState(NamedTuple):
@@ -42,12 +44,14 @@ def make_trainer(
     capacity: int | None = None,
     chunk: int = 8,
     polyak: Any = 0.02,
+    objective: Callable[[Array], Array] | None = None,
 ) -> Trainer:
     """The outer loop of any learner on any distribution.
 
     meta_batch: tasks per outer step (B).   capacity: lifetimes in the store, by default B: on-policy; more is off-policy.
     chunk: tasks whose gradient is taken at once; the sum runs over chunks in a scan, in constant memory (the largest
     divisor of B up to `chunk` is taken; on an accelerator make it large).   polyak: the target network's step.
+    objective: (the tasks' losses [B]) -> their weights [B], which sum to 1; by default the mean, which needs no first pass.
     Raises `Misuse` where sizes or the learner's functions do not fit.
     """
     check_count("meta_batch", meta_batch)
@@ -74,12 +78,13 @@ def make_trainer(
         fresh = _collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
         store = replay.add(state.store, fresh)
         lifetimes = replay.sample(keys[1], store, meta_batch)
-        (loss, infos), gradient = chunked_gradient(keys[2], learner, slow, lifetimes, chunk)
+        (value, infos), gradient = chunked_gradient(keys[2], learner, slow, lifetimes, chunk, objective)
         change, opt_state = optimizer.update(gradient, state.opt_state, slow.params)
         params = optax.apply_updates(slow.params, change)
         memory = learner.remember(keys[3], slow, lifetimes)
         slow = Slow(params, trees.mix(slow.target, params, polyak), memory, slow.step + 1)
-        metrics = {"loss": loss, "gradient_norm": jnp.sqrt(trees.squared_norm(gradient)), **_rewards(fresh), **infos}
+        norm = jnp.sqrt(trees.squared_norm(gradient))
+        metrics = {"objective": value, "gradient_norm": norm, **_rewards(fresh), **infos}
         return TrainState(slow, opt_state, store), metrics
 
     return Trainer(init, step)
@@ -111,18 +116,41 @@ def _collect(key, learner, slow, distribution, span, explore, meta_batch):
     return jax.vmap(one)(jax.random.split(key, meta_batch))
 
 
-def chunked_gradient(key, learner, slow, lifetimes, chunk):
-    """((loss, infos), gradient) of the mean loss over lifetimes [B, …], one chunk of tasks at a time."""
+def chunked_gradient(key, learner, slow, lifetimes, chunk, objective=None):
+    """((objective, infos), gradient) over lifetimes [B, …], one chunk of tasks at a time; infos hold the mean "loss"."""
+    count = lifetimes.experience.reward.shape[0]
 
-    def mean_loss(params, keys, some):
+    def weighed(params, keys, some, weights):
         losses, infos = jax.vmap(lambda key, one: learner.loss(key, slow._replace(params=params), one))(keys, some)
-        return losses.mean(), trees.mean(infos)
+        return jnp.mean(weights * losses), {**trees.mean(infos), "loss": losses.mean()}
 
-    def of_chunk(keys, some):
-        return jax.value_and_grad(mean_loss, has_aux=True)(slow.params, keys, some)
+    def of_chunk(keys, chosen):
+        return jax.value_and_grad(weighed, has_aux=True)(slow.params, keys, *chosen)
 
-    meta_batch = lifetimes.experience.reward.shape[0]
-    return trees.scale(largest_chunk(meta_batch, chunk) / meta_batch, sum_over_chunks(key, of_chunk, lifetimes, chunk))
+    weights = jnp.ones(count)  # relative to the mean's
+    if objective is not None:  # both passes see the same keys, so that a task is weighed by the loss that is differentiated
+        weights = count * objective(in_chunks(key, lambda key, one: learner.loss(key, slow, one)[0], lifetimes, chunk))
+    total = sum_over_chunks(key, of_chunk, (lifetimes, weights), chunk)
+    return trees.scale(largest_chunk(count, chunk) / count, total)
+
+
+def cvar(alpha: Any) -> Callable[[Array], Array]:
+    """The mean of the worst `alpha` of the tasks, the one at the border counted in part (Rockafellar & Uryasev 2000).
+
+    1 is the mean over all tasks, 1/B the worst of B tasks alone. Worst is what has the largest TD loss, which need not be
+    the lowest return. Raises `Misuse` on an `alpha` outside (0, 1].
+
+    >>> cvar(0.5)(jnp.array([3.0, 1.0, 2.0, 0.0])).tolist()
+    [0.5, 0.0, 0.5, 0.0]
+    """
+    check_real("the share of worst tasks", alpha, least=1e-6, most=1.0)
+
+    def weights(losses):
+        worst = alpha * losses.size
+        rank = jnp.argsort(jnp.argsort(-losses))
+        return jnp.clip(worst - rank, 0.0, 1.0) / worst
+
+    return weights
 
 
 def _rewards(lifetimes: Lifetime) -> dict:
@@ -135,9 +163,20 @@ def drive(advance: Callable, state: Any, steps: int, chunk: int, done: int = 0) 
     """The host loop of one run or of a sweep: (steps done, state, metrics) after each chunk, until `steps` are done.
 
     advance: (state, size) -> (state, metrics), compiled, for a static number of outer steps.
+    Warns once where a metric "unconverged" says that most inner solves stopped short.
     """
+    warned = False
     while done < steps:
         size = min(chunk, steps - done)
         state, metrics = advance(state, size)
         done += size
+        warned = warned or _warn_of_short_solves(metrics, done)
         yield done, state, metrics
+
+
+def _warn_of_short_solves(metrics: dict, done: int) -> bool:
+    share = float(np.mean(metrics.get("unconverged", 0.0)))
+    cure = "take more inner steps or strengthen the proximal term"
+    if share > 0.5:
+        warnings.warn(f"{share:.0%} of the inner solves stopped short before outer step {done}; {cure}.", stacklevel=3)
+    return share > 0.5

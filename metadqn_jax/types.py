@@ -89,10 +89,14 @@ class Lifetime(NamedTuple):
 
 
 class QNetwork(NamedTuple):
-    """`init(key) -> params` and `apply(params, obs, context) -> outputs`, for one observation; context may be None."""
+    """`init(key) -> params` and `apply(params, obs, context) -> outputs`, for one observation.
+
+    `context` is the shape of what a learner gives the network to read besides the observation, None for nothing.
+    """
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array, Array | None], Outputs]
+    context: tuple[int, ...] | None = None
 
 
 class ActionHead(NamedTuple):
@@ -106,6 +110,7 @@ class ActionHead(NamedTuple):
     rest: () -> carry                           exploration's carry at a stream's start (a held action, noise)
     perturb: (key, carry, action, epsilon) -> (carry, action)   exploration around an action
     decode: (action) -> environment action      native index or code to what the environment takes
+    embed: (action) -> [n]                      the action as features, for networks that read actions
     policy: (outputs, temperature) -> [A]       probabilities softmax(Q / temperature); None if the head has none
     values: (outputs) -> [A]                    Q(s, ·) in the order of `policy`; None if the head has none
     logits: (outputs, action) -> [bins]         for HL-Gauss; None if the head has no bins
@@ -120,6 +125,7 @@ class ActionHead(NamedTuple):
     rest: Callable
     perturb: Callable
     decode: Callable
+    embed: Callable
     policy: Callable | None = None
     values: Callable | None = None
     logits: Callable | None = None

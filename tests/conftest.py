@@ -10,4 +10,11 @@ jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+def pytest_configure(config):
+    """Compiling is most of what the quick tests do, and they compute little: leave LLVM's expensive passes out."""
+    jax.config.update("jax_disable_most_optimizations", "not slow" in config.option.markexpr)
+
+
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)  # for the programs that tests start

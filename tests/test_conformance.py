@@ -1,34 +1,40 @@
 """Every learner × several families through one table: what holds for one holds for all."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
-from metadqn_jax import networks, programs, trees
-from metadqn_jax.catalog import FAMILIES, LEARNERS
+from metadqn_jax import trees
+from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, learners_of
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.living import live
 from metadqn_jax.tasks.base import sample_tasks
-from metadqn_jax.tasks.wrappers import observed
 from metadqn_jax.training import make_trainer, steps_together
 from metadqn_jax.types import Span
 
-SPAN = Span(segments=2, steps=3, streams=2)
 EXPLORE = by_segment(1.0, 0.5)
 TASKS = 2
+
+
+def tiny(span):
+    """A few transitions in the shape that the recipe's span has."""
+    return Span(min(span.segments, 8), min(span.steps, 3), min(span.streams, 2))
 
 
 class Case:
     """One learner on one family, tiny; jitted functions are shared by the tests."""
 
-    def __init__(self, family_name, learner_name):
-        family, entry = FAMILIES[family_name](), LEARNERS[learner_name]
-        family = observed(family) if entry.sees_task else family
+    def __init__(self, family_name, learner_name, memory=None):
+        entry = LEARNERS[learner_name]
+        family = entry.prepare(FAMILIES[family_name]())
         self.distribution = family.split.train
-        parts = programs.make_parts(self.distribution, family.recipe, lambda spec: networks.mlp(spec, hidden=(8,)))
-        self.learner = entry.trained(parts, 2)
+        recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span))
+        self.span = recipe.span
+        self.learner, _ = learners_of(entry, family, recipe, memory=memory, hidden=(8, 8))
         self.slow = trees.strengthen(first_slow(self.learner, jax.random.key(0)))
         self.tasks = sample_tasks(jax.random.key(1), self.distribution, TASKS)
         self.live = jax.jit(self.one_life)
@@ -39,17 +45,15 @@ class Case:
         return jax.random.split(jax.random.key(2), TASKS)
 
     def one_life(self, key, slow, task):
-        return live(key, self.learner, slow, self.distribution, task, SPAN, EXPLORE)
+        return live(key, self.learner, slow, self.distribution, task, self.span, EXPLORE)
 
     def loss(self, key, params, slow, lifetime):
         return self.learner.loss(key, slow._replace(params=params), lifetime)[0]
 
 
-PAIRS = [
-    pytest.param((family, learner), id=f"{family}-{learner}", marks=pytest.mark.xdist_group(f"{family}-{learner}"))
-    for family in FAMILIES
-    for learner in LEARNERS
-]
+TABLE = [(family, learner) for family in ("navigation", "cartpole", "tabular") for learner in LEARNERS]
+TABLE += [("gridnavi", "maml"), *(("gridnavi", "rl2", memory) for memory in MEMORIES)]
+PAIRS = [pytest.param(row, id="-".join(row), marks=pytest.mark.xdist_group("-".join(row))) for row in TABLE]
 
 
 @pytest.fixture(scope="module", params=PAIRS)
@@ -70,7 +74,7 @@ def test_structures_are_stable_and_vmap_is_a_loop(case):
     fast = jax.eval_shape(case.learner.begin, jax.random.key(0), case.slow)
     assert trees.shapes(jax.tree.map(lambda leaf: leaf[0, 0], life.fasts)) == fast
     experience = life.lifetime.experience
-    assert experience.reward.shape == (TASKS, SPAN.segments, SPAN.steps, SPAN.streams)
+    assert experience.reward.shape == (TASKS, case.span.segments, case.span.steps, case.span.streams)
     assert experience.obs.shape[4:] == case.distribution.spec.observation.shape
 
 
@@ -92,7 +96,7 @@ def test_one_compile_for_three_steps(case):
         return case.learner.loss(key, slow, lifetime)
 
     learner = case.learner._replace(loss=counted)
-    trainer = make_trainer(learner, case.distribution, SPAN, explore=EXPLORE, optimizer=optax.adam(1e-3), meta_batch=TASKS)
+    trainer = make_trainer(learner, case.distribution, case.span, explore=EXPLORE, optimizer=optax.adam(1e-3), meta_batch=TASKS)
     advance = jax.jit(lambda state: steps_together(trainer, 1)(jax.random.key(3), state))
     state = jax.jit(trainer.init)(jax.random.key(4))
     traces.clear()

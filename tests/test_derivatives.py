@@ -8,9 +8,9 @@ from jax.flatten_util import ravel_pytree
 
 from metadqn_jax import networks, td
 from metadqn_jax.actions import Support, discrete
-from metadqn_jax.derivative import first_order, unrolled
-from metadqn_jax.learners import descent
-from metadqn_jax.learners.base import first_slow, throughout
+from metadqn_jax.derivative import first_order, implicit, unrolled
+from metadqn_jax.learners import anil, cavia, descent, imaml, maml_plus_plus, meta_sgd
+from metadqn_jax.learners.base import after, annealed, before, first_slow, throughout
 from metadqn_jax.types import Lifetime, Spec, Transition
 
 K, T, E, A = 3, 5, 2, 3
@@ -38,11 +38,15 @@ def lifetime():
     )
 
 
-def build(head=None, select=td.greedy, regression=None, **choices):
+def parts(head=None, select=td.greedy, regression=td.squared, context=0):
     head = head or discrete(A)
-    network = networks.mlp(Spec(jax.ShapeDtypeStruct((2,), jnp.float64), head), hidden=(4,), activation=nn.tanh)
-    returns = td.lambda_return(0.9, 0.7)
-    loss = td.temporal_difference(head, select=select, target=returns, regression=regression or td.squared)
+    spec = Spec(jax.ShapeDtypeStruct((2,), jnp.float64), head)
+    network = networks.mlp(spec, hidden=(4,), activation=nn.tanh, context=context)
+    return network, td.temporal_difference(head, select=select, target=td.lambda_return(0.9, 0.7), regression=regression)
+
+
+def build(head=None, select=td.greedy, regression=td.squared, **choices):
+    network, loss = parts(head, select, regression)
     sizes = {"rule": descent.sgd(0.3, clip=0.5), "steps": 2, "derivative": unrolled, "measure": throughout}
     return descent.descend(network, loss, loss, **{**sizes, **choices})
 
@@ -55,10 +59,11 @@ def double_params(learner):
     return slow._replace(target=unravel(flat + 0.3 * noise))  # a target network of its own
 
 
-def gradients(learner):
-    """(∂loss along a random direction by jax.grad, the same by central differences)."""
-    slow = double_params(learner)
+def gradients(learner, spread=0.0):
+    """(∂loss along a random direction by jax.grad, the same by central differences), `spread` away from the start."""
+    slow = double_params(learner)._replace(step=jnp.int32(3))
     flat, unravel = ravel_pytree(slow.params)
+    flat = flat + spread * jax.random.normal(jax.random.key(4), flat.shape, jnp.float64)
     data = lifetime()
     loss = jax.jit(lambda flat: learner.loss(jax.random.key(0), slow._replace(params=unravel(flat)), data)[0])
     direction = jax.random.normal(jax.random.key(3), flat.shape, jnp.float64)
@@ -96,6 +101,72 @@ def test_second_order_gradient_through_every_select(select):
     assert relative(*gradients(build(select=SELECTS[select]))) < 1e-6
 
 
+RULES = {
+    "learnt_sgd": meta_sgd.learnt_sgd(0.3, clip=0.5),
+    "layer_step_sgd": maml_plus_plus.layer_step_sgd(0.3, count=3, clip=0.5),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_second_order_gradient_through_every_rule_and_its_rates(rule):
+    """Rates that differ from one another, and other ones in the target."""
+    assert relative(*gradients(build(rule=RULES[rule]), spread=0.1)) < 1e-6
+
+
+@pytest.mark.parametrize("measure", [before, after, annealed(10)])
+def test_second_order_gradient_of_every_measure(measure):
+    assert relative(*gradients(build(measure=measure))) < 1e-6
+
+
+def test_second_order_gradient_with_a_penalty():
+    assert relative(*gradients(build(penalty=descent.proximal(0.5)))) < 1e-6
+
+
+LEARNERS = {
+    "anil": (anil.anil, {}),
+    "meta_sgd": (meta_sgd.meta_sgd, {}),
+    "maml_plus_plus": (maml_plus_plus.maml_plus_plus, {"count": 4, "over": 10}),
+    "cavia": (cavia.cavia, {}),
+    "cavia_learnt_sgd": (cavia.cavia, {"rule": meta_sgd.learnt_sgd}),
+    "imaml": (imaml.imaml, {"steps": 300, "iterations": 50, "tolerance": 1e-12}),
+    "imaml_target": (
+        imaml.imaml,
+        {"steps": 300, "iterations": 50, "tolerance": 1e-12, "bootstrap": descent.from_target},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_gradient_of_every_learner_equals_finite_differences(name):
+    factory, choices = LEARNERS[name]
+    network, loss = parts(context=2)
+    learner = factory(network, inner=loss, outer=loss, **{"rate": 0.2, "steps": 2, **choices})
+    assert relative(*gradients(learner)) < 1e-6
+
+
+def test_an_implicit_gradient_short_of_the_solution_differs():
+    network, loss = parts()
+    learner = imaml.imaml(network, inner=loss, outer=loss, rate=0.2, steps=2, iterations=50, tolerance=1e-12)
+    assert relative(*gradients(learner)) > 1e-3
+
+
+def test_the_one_iterate_of_an_implicit_solve_is_its_solution():
+    def gradient(fast, given):
+        return fast.weights - given
+
+    def update(fast, given, g):
+        return fast._replace(weights=fast.weights - 0.5 * g)
+
+    def solve(given):
+        start = descent.Descending(jnp.zeros(2), (), jnp.zeros(()))
+        return implicit(5, 1e-9)(gradient, update, 60)(start, given)
+
+    last, iterates = solve(jnp.array([1.0, 2.0]))
+    assert jnp.allclose(last.weights, jnp.array([1.0, 2.0]), rtol=1e-12)
+    assert (iterates.weights == last.weights[None]).all()
+    assert jnp.allclose(jax.jacobian(lambda given: solve(given)[0].weights)(jnp.array([1.0, 2.0])), jnp.eye(2))
+
+
 def test_stopped_bootstrap_differs_from_the_true_gradient():
     exact, numeric = gradients(build(bootstrap=descent.from_stopped))
     assert relative(exact, numeric) > 1e-3
@@ -126,7 +197,7 @@ def test_first_order_is_the_gradient_at_the_adapted_point_and_not_the_full_one()
         params=descent.Learnt(descent.Policy(fast.weights, None), ()),
         target=descent.Learnt(descent.Policy(shade.weights, None), ()),
     )
-    still = build(measure=lambda fast, advance, score, experience: score(fast, jax.tree.map(lambda x: x[-1], experience)))
+    still = build(measure=lambda fast, advance, score, experience, step: score(fast, jax.tree.map(lambda x: x[-1], experience)))
     at_adapted = gradient(still, adapted)
     for a, b, c in zip(*map(jax.tree.leaves, (gradient(first, slow), at_adapted, gradient(full, slow))), strict=True):
         assert jnp.allclose(a, b, rtol=1e-9)

@@ -11,9 +11,20 @@ FLOORS = [
     {"types", "stats"},
     {"trees"},
     {"loops"},
-    {"actions", "td", "networks", "explore", "replay", "derivative", "environments/*", "planners/*", "figures"},
-    {"tasks/base", "learners/base"},
-    {"tasks/wrappers", "tasks/from_gymnax", "learners/descent"},
+    {
+        "actions",
+        "td",
+        "networks",
+        "explore",
+        "replay",
+        "derivative",
+        "environments/*",
+        "planners/*",
+        "figures",
+        "memories/base",
+    },
+    {"tasks/base", "learners/base", "memories/*"},
+    {"tasks/wrappers", "tasks/from_gymnax", "tasks/trials", "learners/descent", "learners/rl2", "learners/pearl"},
     {"tasks/*", "learners/*", "living"},
     {"training", "evaluation"},
     {"programs"},
@@ -68,7 +79,7 @@ def test_learners_never_meet_tasks_and_tasks_never_meet_learners(module):
 
 
 HOMES = {
-    "flax": {"networks", "environments/*"},
+    "flax": {"networks", "memories/*", "environments/*"},
     "gymnax": {"environments/*", "tasks/*"},
     "optax": {"training", "programs", "learners/*"},
     "orbax": {"checkpoints"},

@@ -25,7 +25,7 @@ def train():
     def train(hyper):
         traces.append(1)
         changed = dataclasses.replace(recipe, discount=hyper.get("discount", 0.7))
-        network, inner, outer, _, _ = programs.make_parts(
+        network, inner, outer, *_ = programs.make_parts(
             family.split.train, changed, lambda spec: networks.mlp(spec, hidden=(8,))
         )
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_same, require
+from metadqn_jax import trees
+from metadqn_jax.checks import check_real, check_same, require
 from metadqn_jax.td import Views
 from metadqn_jax.types import Array, Fast, Info, Key, Lifetime, Outputs, Params, QNetwork, Slow, Transition
 
@@ -42,33 +43,58 @@ def first_slow(learner: MetaLearner, key: Key) -> Slow:
 
 
 # --- measures: where in a lifetime the outer loss is taken.
-# (fast, advance, score, experience [K, …]) -> scalar, with advance: (fast, segment) -> fast, score: (fast, segment) -> scalar
+# (fast, advance, score, experience [K, …], outer_step) -> scores, averaged as the measure says, with
+# advance: (fast, segment) -> (fast, iterates [steps, …]), score: (fast, segment) -> scores, a pytree of scalars
 
 
-def before(fast: Fast, advance: Callable, score: Callable, experience: Transition) -> Array:
+def before(fast: Fast, advance: Callable, score: Callable, experience: Transition, outer_step: Array) -> Any:
     """All segments, with no adaptation: multi-task learning."""
-    return jnp.mean(jax.vmap(lambda segment: score(fast, segment))(experience))
+    return trees.mean(jax.vmap(lambda segment: score(fast, segment))(experience))
 
 
-def throughout(fast: Fast, advance: Callable, score: Callable, experience: Transition) -> Array:
+def throughout(fast: Fast, advance: Callable, score: Callable, experience: Transition, outer_step: Array) -> Any:
     """Every segment but the first, each with what all before it taught."""
 
     def step(fast, segments):
         now, following = segments
-        fast = advance(fast, now)
+        fast, _ = advance(fast, now)
         return fast, score(fast, following)
 
-    _check_segments(experience)
-    past, future = jax.tree.map(lambda leaf: leaf[:-1], experience), jax.tree.map(lambda leaf: leaf[1:], experience)
-    return jnp.mean(jax.lax.scan(step, fast, (past, future))[1])
+    past, _ = _support_and_query(experience)
+    future = jax.tree.map(lambda leaf: leaf[1:], experience)
+    return trees.mean(jax.lax.scan(step, fast, (past, future))[1])
 
 
-def after(fast: Fast, advance: Callable, score: Callable, experience: Transition) -> Array:
+def after(fast: Fast, advance: Callable, score: Callable, experience: Transition, outer_step: Array) -> Any:
     """The last segment only, with what all before it taught: MAML's query loss (Finn et al. 2017, eq. 1)."""
+    past, query = _support_and_query(experience)
+    return score(jax.lax.scan(advance, fast, past)[0], query)
+
+
+def annealed(over: Any) -> Callable:
+    """The last segment after every inner step before it: MAML++'s multi-step loss (Antoniou et al. 2019, eq. 4).
+
+    All steps count the same at outer step 0; from there the weights go linearly to `after`'s, the last step only, which
+    they reach at outer step `over`. The infos are weighted like the loss. Raises `Misuse` on `over` < 1.
+    """
+    check_real("over", over, least=1.0)
+
+    def measure(fast, advance, score, experience, outer_step):
+        past, query = _support_and_query(experience)
+        iterates = trees.flatten_axes(jax.lax.scan(advance, fast, past)[1], 2)
+        scores = jax.vmap(lambda fast: score(fast, query))(iterates)
+        count = jax.tree.leaves(iterates)[0].shape[0]
+        progress = jnp.minimum(outer_step / over, 1.0)
+        weights = (1.0 - progress) / count + progress * (jnp.arange(count) == count - 1)
+        return jax.tree.map(lambda leaf: weights @ leaf, scores)
+
+    return measure
+
+
+def _support_and_query(experience: Transition) -> tuple[Transition, Transition]:
+    """All segments but the last [K − 1, …], and the last."""
     _check_segments(experience)
-    past = jax.tree.map(lambda leaf: leaf[:-1], experience)
-    fast = jax.lax.scan(lambda fast, segment: (advance(fast, segment), None), fast, past)[0]
-    return score(fast, jax.tree.map(lambda leaf: leaf[-1], experience))
+    return jax.tree.map(lambda leaf: leaf[:-1], experience), jax.tree.map(lambda leaf: leaf[-1], experience)
 
 
 def _check_segments(experience: Transition) -> None:

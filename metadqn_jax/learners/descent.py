@@ -1,4 +1,4 @@
-"""Learners that adapt by gradient steps on a TD loss: subset × rule × derivative × measure."""
+"""Learners that adapt by gradient steps on a TD loss: subset × rule × derivative × measure (× penalty)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from metadqn_jax.checks import check_count, check_real
 from metadqn_jax.derivative import first_order, gradient_of, unrolled
 from metadqn_jax.learners.base import MetaLearner, after, forget, td_loss
 from metadqn_jax.td import Loss
-from metadqn_jax.types import Array, Params, QNetwork, Slow, Transition
+from metadqn_jax.types import Array, Info, Params, QNetwork, Slow, Transition
 
 
 class Policy(NamedTuple):
@@ -42,16 +42,21 @@ class Subset(NamedTuple):
     place: Callable[[Policy, Any], Policy]
 
 
+def _nothing(state: Any) -> Info:
+    return {}
+
+
 class Rule(NamedTuple):
     """How weights follow a gradient.
 
     rates: (weights) -> meta-learned numbers of the rule, () if none.      begin: (weights) -> the rule's state
-    update: (rates, state, step, weights, gradient) -> (weights, state)
+    update: (rates, state, step, weights, gradient) -> (weights, state)    report: (state) -> a dict of scalars
     """
 
     rates: Callable
     begin: Callable
     update: Callable
+    report: Callable = _nothing
 
 
 all_weights = Subset(pick=lambda policy: policy.network, place=lambda policy, weights: policy._replace(network=weights))
@@ -66,6 +71,24 @@ def sgd(rate: Any, clip: Any = 1.0) -> Rule:
         return trees.subtract(weights, trees.scale(rate, trees.clip(gradient, clip))), state
 
     return Rule(rates=lambda weights: (), begin=lambda weights: (), update=update)
+
+
+# --- the penalty on weights that leave the start: (weights, start_weights) -> scalar, added to the inner loss
+
+
+def no_penalty(weights: Any, start_weights: Any) -> Any:
+    """None: the inner loss is the TD loss alone."""
+    return 0.0
+
+
+def proximal(strength: Any) -> Callable:
+    """strength/2 ‖weights − start‖² (Rajeswaran et al. 2019, eq. 3). Raises `Misuse` if `strength` is negative.
+
+    >>> float(proximal(2.0)(jnp.array([3.0, 4.0]), jnp.zeros(2)))
+    25.0
+    """
+    check_real("the penalty's strength", strength)
+    return lambda weights, start: strength / 2 * trees.squared_norm(trees.subtract(weights, start))
 
 
 # --- the inner bootstrap: (current, start, target) -> the policy that values the successor; all three are policies:
@@ -119,21 +142,24 @@ def descend(
     rule: Rule,
     derivative: Callable = unrolled,
     measure: Callable = after,
+    penalty: Callable = no_penalty,
     steps: int,
     bootstrap: Callable = from_current,
     target: Callable = shadow_target,
 ) -> MetaLearner:
     """Adapt by `steps` gradient steps of `rule` on the `inner` TD loss of each segment; learn by the `outer` one.
 
-    With φ the weights of `subset` in θ = slow.params:  φ ← rule(φ, ∂₁ L_inner(φ, w)) with w = `bootstrap`, and the outer
-    loss is L_outer(φ_K, stop w′) on what `measure` says, with w′ = `target`. Support and query data count as fixed
-    samples, though ε-greedy made them depend on θ. Raises `Misuse` on `steps` < 1.
+    With φ the weights of `subset` in θ = slow.params:  φ ← rule(φ, ∂₁ (L_inner(φ, w) + `penalty`(φ, θ))) with w =
+    `bootstrap`, and the outer loss is L_outer(φ_K, stop w′) on what `measure` says, with w′ = `target`. Support and query
+    data count as fixed samples, though ε-greedy made them depend on θ. The infos are {"moved": ‖φ_K − θ‖} (of `adapt`: by
+    this segment) and the rule's report. Raises `Misuse` on `steps` < 1.
     """
     check_count("steps", steps)
 
     def inner_loss(weights, given, segment):
         start, bootstrap_from = given
-        return td_loss(inner, network, subset.place(start, weights), bootstrap_from, segment)
+        loss = td_loss(inner, network, subset.place(start, weights), bootstrap_from, segment)
+        return loss + penalty(weights, subset.pick(start))
 
     inner_gradient = gradient_of(inner_loss)
 
@@ -154,8 +180,12 @@ def descend(
         weights = subset.pick(learnt.start)
         return Descending(weights, rule.begin(weights), jnp.zeros((), jnp.int32))
 
+    def report(fast, start_weights):
+        moved = jnp.sqrt(trees.squared_norm(trees.stop(trees.subtract(fast.weights, start_weights))))
+        return {"moved": moved, **trees.stop(rule.report(fast.rule))}
+
     def init(key):
-        start = Policy(network.init(key), None)
+        start = Policy(network.init(key), None if network.context is None else jnp.zeros(network.context))
         return Learnt(start, rule.rates(subset.pick(start))), ()
 
     def q(slow, fast, obs):
@@ -163,24 +193,27 @@ def descend(
         return network.apply(policy.network, obs, policy.context)
 
     def adapt(key, slow, fast, segment):
-        adapted = solve(fast, (slow.params, slow.target.start, segment))
-        return adapted, {"moved": jnp.sqrt(trees.squared_norm(trees.subtract(adapted.weights, fast.weights)))}
+        adapted, _ = solve(fast, (slow.params, slow.target.start, segment))
+        return adapted, report(adapted, fast.weights)
 
     def loss(key, slow: Slow, lifetime):
         online, shadow = slow.params, trees.stop(slow.target)
 
         def advance(pair, segment):
             fast, shade = pair
-            return solve(fast, (online, shadow.start, segment)), solve(shade, (shadow, shadow.start, segment))
+            fast, iterates = solve(fast, (online, shadow.start, segment))
+            shade, shades = solve(shade, (shadow, shadow.start, segment))
+            return (fast, shade), (iterates, shades)
 
         def score(pair, segment: Transition):
             fast, shade = pair
             adapted = subset.place(online.start, fast.weights)
             bootstrap_from = target(adapted, subset.place(shadow.start, shade.weights), shadow.start)
-            return td_loss(outer, network, adapted, trees.stop(bootstrap_from), segment)
+            value = td_loss(outer, network, adapted, trees.stop(bootstrap_from), segment)
+            return value, report(fast, subset.pick(online.start))
 
         pair = start_from(online), start_from(shadow)
-        return measure(pair, advance, score, lifetime.experience), {}
+        return measure(pair, advance, score, lifetime.experience, slow.step)
 
     return MetaLearner(init, lambda key, slow: start_from(slow.params), q, adapt, loss, forget)
 

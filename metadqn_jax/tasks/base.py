@@ -27,7 +27,7 @@ class TaskDistribution(NamedTuple):
 
 
 class TaskSplit(NamedTuple):
-    """Two distributions that share no task; made by `split` or `separate`, which see to that."""
+    """Two distributions that share no task, made by `split` or `separate`, which see to that, unless a family says why not."""
 
     train: TaskDistribution
     test: TaskDistribution
@@ -48,7 +48,11 @@ class Recipe:
     outer_rate: float = 1e-2
     meta_batch: int = 16
     outer_steps: int = 2_000
-    support_epsilon: float = 1.0
+    support_epsilon: float | None = 1.0  # None: as the query's, for lifetimes that are one trial
+    outer_clip: float = 10.0  # the largest global norm of an outer gradient
+    warmup: int = 0  # outer steps over which the outer rate rises linearly
+    last_rate: float = 0.1  # what the outer rate's cosine falls to, as a share of `outer_rate`
+    last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
 
 
 class Family(NamedTuple):
@@ -56,7 +60,8 @@ class Family(NamedTuple):
 
     `optimum: (key, task) -> []` is the best expected return of an episode whose start is drawn with `key`, the task
     being known; `features: (task) -> [n]` is what a privileged learner is shown of the task, of order 1; `horizon` is an
-    episode's length in steps.
+    episode's length in steps. `trial` is the recipe of learners with a memory, whose lifetime is one trial:
+    `span.segments` is its length in steps, streams and steps are 1; None where nobody has tuned one.
     """
 
     split: TaskSplit
@@ -64,6 +69,7 @@ class Family(NamedTuple):
     horizon: int
     optimum: Callable[[Key, Task], Array]
     features: Callable[[Task], Array]
+    trial: Recipe | None = None
 
 
 def check_distribution(distribution: TaskDistribution) -> None:

@@ -1,5 +1,7 @@
 """Classic control whose physics vary from task to task."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -17,6 +19,22 @@ CARTPOLE_RECIPE = Recipe(
     reward_scale=0.2,
     query_epsilon=0.2,
     outer_steps=1_500,
+)
+CARTPOLE_TRIAL = Recipe(
+    span=Span(segments=400, steps=1, streams=1),
+    discount=0.95,
+    inner_trace=0.0,
+    outer_trace=0.8,
+    reward_scale=0.2,
+    query_epsilon=0.3,
+    last_epsilon=0.03,
+    support_epsilon=None,
+    outer_rate=2e-3,
+    meta_batch=32,
+    outer_steps=1_000,
+    outer_clip=1.0,
+    warmup=100,
+    last_rate=0.02,
 )
 
 
@@ -41,7 +59,8 @@ def cartpole(cap: int = 200) -> Family:
 
     base = default.replace(max_steps_in_episode=cap)
     tasks = scale_observation(from_gymnax(env, vary, params=base), CARTPOLE_SCALE)
-    return Family(split(tasks), CARTPOLE_RECIPE, cap, lambda key, task: jnp.float32(cap), _cartpole_features)
+    trial = dataclasses.replace(CARTPOLE_TRIAL, span=Span(2 * cap, 1, 1))
+    return Family(split(tasks), CARTPOLE_RECIPE, cap, lambda key, task: jnp.float32(cap), _cartpole_features, trial)
 
 
 def _cartpole_features(task):

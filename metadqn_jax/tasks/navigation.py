@@ -18,6 +18,22 @@ RECIPE = Recipe(
     inner_rate=1.0,
     outer_steps=2_500,
 )
+TRIAL = Recipe(
+    span=Span(segments=80, steps=1, streams=1),
+    discount=0.9,
+    inner_trace=0.0,
+    outer_trace=0.7,
+    reward_scale=0.3,
+    query_epsilon=0.3,
+    last_epsilon=0.1,
+    support_epsilon=None,
+    outer_rate=2e-3,
+    meta_batch=64,
+    outer_steps=1_500,
+    outer_clip=1.0,
+    warmup=100,
+    last_rate=0.02,
+)
 
 
 def navigation() -> Family:
@@ -38,4 +54,4 @@ def navigation() -> Family:
         return best_return(state.position, task.goal, stride=task.stride, horizon=env.default_params.max_steps_in_episode)
 
     tasks = split(from_gymnax(env, vary))
-    return Family(tasks, RECIPE, env.default_params.max_steps_in_episode, optimum, features=lambda task: task.goal)
+    return Family(tasks, RECIPE, env.default_params.max_steps_in_episode, optimum, lambda task: task.goal, TRIAL)

@@ -22,6 +22,22 @@ RECIPE = Recipe(
     inner_rate=1.0,
     outer_steps=1_000,
 )
+TRIAL = Recipe(
+    span=Span(segments=100, steps=1, streams=1),
+    discount=0.97,
+    inner_trace=0.0,
+    outer_trace=0.6,
+    reward_scale=0.3,
+    query_epsilon=0.3,
+    last_epsilon=0.1,
+    support_epsilon=None,
+    outer_rate=4e-3,
+    meta_batch=64,
+    outer_steps=1_500,
+    outer_clip=1.0,
+    warmup=100,
+    last_rate=0.02,
+)
 
 
 def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
@@ -46,4 +62,5 @@ def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
         return jnp.concatenate([states * task.transition.ravel(), task.reward.ravel()])
 
     base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon)
-    return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum, features)
+    trial = dataclasses.replace(TRIAL, span=Span(10 * horizon, 1, 1))
+    return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum, features, trial)

@@ -1,0 +1,97 @@
+"""RL²: a Q-network that reads a memory of the whole trial."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax import trees
+from metadqn_jax.checks import check_count, require
+from metadqn_jax.learners.base import MetaLearner
+from metadqn_jax.memories.base import Memory
+from metadqn_jax.td import Loss, Views
+from metadqn_jax.types import Array, Params, QNetwork, Transition
+
+
+class Recurrent(NamedTuple):
+    """The slow parameters of a learner with a memory."""
+
+    network: Params
+    memory: Params
+
+
+class Belief(NamedTuple):
+    """The fast state: what the memory holds, and the transitions seen so far (int32 [])."""
+
+    state: Any
+    steps: Array
+
+
+def rl2(network: QNetwork, memory: Memory, *, loss: Loss, length: int) -> MetaLearner:
+    """RL² with a Q-network (Duan et al. 2016, section 2): the memory is the learning algorithm, trained on whole trials.
+
+    The lifetime is one trial of `length` transitions (Span(length, 1, 1)), inside which no episode ends (`trial`). The
+    loss draws Q(s_t, b_t) to returns of the same pass that bootstrap from (next_obs, belief after the transition); its
+    gradient runs through the whole memory, and only through the value of the action that was taken.
+
+    Rewards are centred by a running mean for each step of the trial: a baseline that no action can change.
+    Differs from the paper: Peng's Q(λ) in place of TRPO; with no replay and no target network, as data are on-policy.
+    Raises `Misuse` where the network does not read what the memory gives, or where the order of transitions is lost.
+    """
+    check_count("length", length)
+    check_context(network, memory)
+
+    def init(key):
+        key_network, key_memory = jax.random.split(key)
+        return Recurrent(network.init(key_network), memory.init(key_memory)), jnp.zeros(length)
+
+    def begin(key, slow):
+        return Belief(memory.begin(slow.params.memory), jnp.zeros((), jnp.int32))
+
+    def q(slow, fast, obs):
+        context = memory.read(slow.params.memory, fast.state, obs)
+        return network.apply(slow.params.network, obs, context)
+
+    def adapt(key, slow, fast, segment):
+        transition = jax.tree.map(lambda leaf: leaf[0], in_order(segment, steps=1))
+        usual = slow.memory[jnp.minimum(fast.steps, length - 1)]
+        state = memory.step(slow.params.memory, fast.state, transition._replace(reward=transition.reward - usual))
+        return Belief(state, fast.steps + 1), {}
+
+    def trial_loss(key, slow, lifetime):
+        stream = in_order(jax.tree.map(lambda leaf: leaf[:, 0], lifetime.experience))
+        stream = stream._replace(reward=stream.reward - slow.memory)
+
+        def outputs(params, trace, obs, after):
+            contexts = memory.recall(params.memory, trace, obs, after)
+            return jax.vmap(lambda o, context: network.apply(params.network, o, context))(obs, contexts)
+
+        trace = memory.trace(slow.params.memory, stream)
+        now = outputs(slow.params, trace, stream.obs, False)
+        following = outputs(*trees.stop((slow.params, trace)), stream.next_obs, True)
+        views = Views(now, following, trees.stop(now), following)
+        return jnp.mean(loss(views, stream)), {}
+
+    def remember(key, slow, lifetimes):
+        usual = jnp.mean(lifetimes.experience.reward, (0, 2, 3))
+        return trees.mix(slow.memory, usual, jnp.maximum(1.0 / (slow.step + 1), 0.05))
+
+    return MetaLearner(init, begin, q, adapt, trial_loss, remember)
+
+
+def in_order(segment: Transition, steps: int | None = None) -> Transition:
+    """The transitions [T] of a segment [T, E = 1]. Raises `Misuse` for parallel streams, whose order is undefined."""
+    streams = segment.reward.shape[1]
+    require(streams == 1, f"a memory reads one stream in its order, got span.streams={streams}; set it to 1.")
+    if steps is not None:
+        length = segment.reward.shape[0]
+        require(length == steps, f"a memory takes one transition at a time, got span.steps={length}; set it to {steps}.")
+    return jax.tree.map(lambda leaf: leaf[:, 0], segment)
+
+
+def check_context(network: QNetwork, memory: Memory) -> None:
+    """Raise `Misuse` unless the network reads what the memory gives."""
+    require(
+        network.context == memory.context,
+        f"the network must read the memory's context {memory.context}, got {network.context}; build it with that context.",
+    )

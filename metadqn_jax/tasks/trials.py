@@ -1,0 +1,96 @@
+"""Trials: several episodes of one task as one long episode, for learners that remember across episodes."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.checks import Misuse, check_count, require
+from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
+from metadqn_jax.types import Array, Spec, Step, Transition, World
+
+
+class TrialWorld(NamedTuple):
+    """The present episode's world and observation, and how many episodes and steps of the trial are over."""
+
+    inner: World
+    obs: Array
+    episode: Array  # int32 []
+    time: Array  # int32 []
+
+
+def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDistribution:
+    """One episode is a trial of `episodes` episodes of at most `horizon` steps, exactly episodes · horizon steps long.
+
+    Inside it the successor of an episode's last step is the next episode's first observation, and no flag is set; its
+    last step terminates, with the true successor. Episodes that end early let the next begin; when all are over the
+    world rests until the trial's end: reward 0, the observation stays (Duan et al. 2016, RL², section 2.2).
+
+    Observations are flattened, and two numbers stand behind them: 1 on an episode's first observation, else 0, and the
+    share of the trial that is gone, since values of a finite horizon depend on it. Wrap what is to be observed first.
+    Raises `Misuse` on sizes < 1.
+    """
+    check_count("episodes", episodes)
+    check_count("horizon", horizon)
+    length = episodes * horizon
+
+    def seen(obs, starts, time):
+        behind = jnp.stack([jnp.asarray(starts, jnp.float32), jnp.asarray(time, jnp.float32) / length])
+        return jnp.concatenate([obs.ravel().astype(jnp.float32), behind])
+
+    def reset(key, task):
+        inner, obs = distribution.reset(key, task)
+        return TrialWorld(inner, obs, jnp.int32(0), jnp.int32(0)), seen(obs, True, 0)
+
+    def step(key, task, world, action):
+        key_step, key_reset = jax.random.split(key)
+        inner, step = distribution.step(key_step, task, world.inner, action)
+        rests, time = world.episode == episodes, world.time + 1
+        ended, over = (step.terminated | step.truncated) & ~rests, time == length
+        episode = world.episode + ended
+        starts = ended & (episode < episodes)
+        obs = jnp.where(rests, world.obs, jnp.where(starts, step.obs, step.transition_obs))
+        successor = seen(obs, starts, time)
+        goes_on = TrialWorld(inner, obs, episode, time), successor
+        world, obs = jax.tree.map(lambda fresh, old: jnp.where(over, fresh, old), reset(key_reset, task), goes_on)
+        return world, Step(obs, successor, jnp.where(rests, 0.0, step.reward), over, jnp.zeros((), bool))
+
+    size = distribution.spec.observation.size
+    spec = Spec(jax.ShapeDtypeStruct((size + 2,), jnp.float32), distribution.spec.head)
+    trials = TaskDistribution(distribution.sample, reset, step, spec)
+    check_distribution(trials)
+    return trials
+
+
+def episode_returns(experience: Transition, episodes: int) -> Array:
+    """The undiscounted return [episodes] of each episode of one whole trial, a Transition [steps] or [K, 1, 1].
+
+    Episodes are told apart by the start flag, which `trial` leaves at obs[..., -2]: no wrapper may stand between.
+    Episodes that did not begin have 0. Raises `Misuse` on more than one stream.
+    """
+    shape = experience.reward.shape
+    require(
+        experience.reward.size == shape[0],
+        f"the experience of one trial must have the shape [steps] or [K, 1, 1], got {list(shape)}; vmap over streams.",
+    )
+    episode = jnp.cumsum(experience.obs[..., -2].ravel() > 0.5) - 1
+    return jnp.zeros(episodes).at[episode].add(experience.reward.ravel())
+
+
+def in_trials(family: Family) -> Family:
+    """The family in trials of as many episodes as its `trial` recipe's segments hold; `horizon` stays one episode's.
+
+    Raises `Misuse` if nobody has tuned a trial recipe for the family, or its segments are no whole number of episodes.
+    """
+    recipe = family.trial
+    if recipe is None:
+        raise Misuse("a family that is put in trials must have a recipe for them, got None; set its field `trial`.")
+    segments = recipe.span.segments
+    episodes, rest = divmod(segments, family.horizon)
+    require(
+        rest == 0,
+        f"a trial must be a whole number of episodes of {family.horizon} steps, got {segments} segments; "
+        "change trial.span.segments.",
+    )
+    sides = (trial(side, episodes, family.horizon) for side in family.split)
+    return family._replace(split=TaskSplit(*sides), recipe=recipe)

@@ -1,0 +1,101 @@
+"""Memories: the stream form equals the step form, and each remembers what it should."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from metadqn_jax.actions import discrete
+from metadqn_jax.checks import Misuse
+from metadqn_jax.memories.gru import gru
+from metadqn_jax.memories.linear_attention import linear_attention
+from metadqn_jax.memories.linear_recurrence import linear_recurrence
+from metadqn_jax.memories.transformer import transformer
+from metadqn_jax.types import Spec, Transition
+
+T, A = 7, 4
+SPEC = Spec(jax.ShapeDtypeStruct((3,), jnp.float32), discrete(A))
+MEMORIES = {
+    "gru": gru(SPEC, 5),
+    "linear recurrence": linear_recurrence(SPEC, width=6),
+    "linear attention": linear_attention(SPEC),
+    "linear attention, read for each action": linear_attention(SPEC, per_action=True),
+    "transformer": transformer(SPEC, length=T + 2, width=4),
+}
+every = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
+
+
+def stream():
+    keys = jax.random.split(jax.random.key(1), 4)
+    never = jnp.zeros(T, bool)
+    obs, next_obs = (jax.random.normal(key, (T, 3)) for key in keys[:2])
+    return Transition(obs, jax.random.randint(keys[2], (T,), 0, A), jax.random.normal(keys[3], (T,)), next_obs, never, never)
+
+
+def parameters(memory):
+    """Away from the zeros that some start with."""
+    leaves, tree = jax.tree.flatten(memory.init(jax.random.key(2)))
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    noise = [0.3 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, [leaf + move for leaf, move in zip(leaves, noise, strict=True)])
+
+
+@every
+def test_whole_stream_equals_step_by_step(memory):
+    params, seen = parameters(memory), stream()
+    trace = memory.trace(params, seen)
+    before, after = memory.recall(params, trace, seen.obs, False), memory.recall(params, trace, seen.next_obs, True)
+    state = memory.begin(params)
+    for t in range(T):
+        one = jax.tree.map(lambda leaf, t=t: leaf[t], seen)
+        context = memory.read(params, state, one.obs)
+        assert context.shape == memory.context
+        assert jnp.allclose(context, before[t], atol=1e-5)
+        state = memory.step(params, state, one)
+        assert jnp.allclose(memory.read(params, state, one.next_obs), after[t], atol=1e-5)
+
+
+@every
+def test_both_forms_have_one_gradient(memory):
+    params, seen = parameters(memory), stream()
+
+    def whole(params):
+        return jnp.sum(memory.recall(params, memory.trace(params, seen), seen.obs, True) ** 2)
+
+    def stepwise(params):
+        def step(state, one):
+            state = memory.step(params, state, one)
+            return state, memory.read(params, state, one.obs)
+
+        return jnp.sum(jax.lax.scan(step, memory.begin(params), seen)[1] ** 2)
+
+    for a, b in zip(*map(jax.tree.leaves, (jax.grad(whole)(params), jax.grad(stepwise)(params))), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@every
+def test_what_comes_later_is_not_read(memory):
+    params, seen = parameters(memory), stream()
+    changed = seen._replace(reward=seen.reward.at[4].add(10.0))
+    for after in (False, True):
+        first, second = (memory.recall(params, memory.trace(params, one), seen.obs, after) for one in (seen, changed))
+        same = jnp.isclose(first, second, atol=1e-6).reshape(T, -1).all(1)
+        assert same.tolist() == [t < 4 if after else t <= 4 for t in range(T)]
+
+
+def test_a_memory_read_for_each_action_finds_what_that_action_gave():
+    memory = linear_attention(SPEC, per_action=True)
+    params, seen = parameters(memory), stream()._replace(action=jnp.full(T, 2))
+    changed = seen._replace(reward=seen.reward + 5.0)
+    own = memory.context[1] // 2  # the other half is the mean of all values
+    first, second = (memory.recall(params, memory.trace(params, one), seen.obs, True)[:, :, :own] for one in (seen, changed))
+    assert (~jnp.isclose(first, second)).any((0, 2)).tolist() == [False, False, True, False]
+
+
+def test_misuse():
+    with pytest.raises(Misuse, match="multiple of heads"):
+        transformer(SPEC, length=4, width=3, heads=2)
+    with pytest.raises(Misuse, match="length 4 cannot read 7"):
+        short = transformer(SPEC, length=4)
+        jax.eval_shape(short.trace, jax.eval_shape(short.init, jax.random.key(0)), stream())
+    with pytest.raises(Misuse, match="width must be"):
+        gru(SPEC, 0)
