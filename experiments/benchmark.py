@@ -1,5 +1,6 @@
 """Speed as ratios within one run: python experiments/benchmark.py [--quick]. CPU-seconds count all threads."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import optax
 import tyro
 
-from metadqn_jax import networks, replay, td, trees
+from metadqn_jax import networks, programs, replay, td, trees
 from metadqn_jax.actions import discrete
+from metadqn_jax.catalog import LEARNERS, MEMORIES, learners_of
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.learners.descent import maml, plain_target
+from metadqn_jax.learners.imaml import imaml
 from metadqn_jax.tasks.classic import cartpole
-from metadqn_jax.training import chunked_gradient, make_trainer, steps_together
+from metadqn_jax.tasks.tabular import tabular
+from metadqn_jax.training import chunked_gradient, collect, make_trainer, steps_together
 from metadqn_jax.types import Lifetime, Span, Spec, Transition
 
 HEAD = discrete(2)
@@ -126,12 +130,51 @@ def replays(capacities, seconds):
     print(f"ratio {times[-1] / times[0]:.2f}")
 
 
+def memories(names, trials, seconds):
+    entry = LEARNERS["rl2"]
+    family = entry.prepare(tabular())
+    print(f"RL² on tabular trials of {family.recipe.span.segments} steps, {trials} at once")
+    print("memory          acting CPU-s  training step CPU-s  ratio  env steps/CPU-s")
+    for name in names:
+        recipe = dataclasses.replace(family.recipe, meta_batch=trials, hidden=(64, 64))
+        learner, _ = learners_of(entry, family, recipe, memory=name)
+        explore = programs.make_explore(recipe)
+        program = programs.make_program(family, learner, learner, recipe, judge=entry.judge)
+        state = jax.jit(program.trainer.init)(jax.random.key(0))
+
+        def act(key, state, learner=learner, explore=explore, span=recipe.span):
+            return collect(key, learner, state.slow, family.split.train, span, explore, trials)
+
+        (acting, training), _ = measure((act, program.trainer.step), [(jax.random.key(1), state)] * 2, seconds)
+        rate = trials * recipe.span.transitions / training
+        print(f"{name:14} {acting:13.4f} {training:20.4f} {training / acting:6.2f} {rate:16,.0f}", flush=True)
+
+
+def solves(sizes):
+    print("temporaries in MB of one meta-gradient of 16 tasks by inner steps K")
+    print("    K     MAML    iMAML")
+    rule: dict[str, Any] = {"inner": LOSS, "outer": LOSS, "rate": RATE}
+    for steps in sizes:
+        bytes_ = []
+        for one in (maml(NETWORK, steps=steps, **rule), imaml(NETWORK, steps=steps, **rule)):
+            slow = jax.eval_shape(lambda key, one=one: first_slow(one, key), jax.random.key(0))
+
+            def gradient(slow, lifetimes, one=one):
+                return chunked_gradient(jax.random.key(0), one, slow, lifetimes, 16)[1]
+
+            memory: Any = jax.jit(gradient).lower(slow, data(16)).compile().memory_analysis()
+            bytes_.append(memory.temp_size_in_bytes / 1e6)
+        print(f"{steps:5} {bytes_[0]:8.2f} {bytes_[1]:8.2f}", flush=True)
+
+
 def main(quick: bool = False):
     """Print the benchmark's tables; --quick is a smoke test with tiny sizes."""
     seconds = 0.01 if quick else 2.0
     gradients((16, 32) if quick else (16, 128, 1024, 4096), seconds)
     loops((16,) if quick else (16, 128), seconds)
     replays((1_000, 10_000) if quick else (10_000, 1_000_000), seconds)
+    memories(("gru",) if quick else MEMORIES, 4 if quick else 64, seconds)
+    solves((1, 2) if quick else (1, 5, 10, 20, 50))
 
 
 if __name__ == "__main__":

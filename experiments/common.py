@@ -137,4 +137,4 @@ def save(name, options, recipe, rows, references, seconds):
     heading = f"**{name}**: random {references['random']:.1f}, optimum {references['optimum']:.1f}; k ="
     path.with_suffix(".md").write_text(report.markdown(rows, STEPS, heading) + "\n")
     title = f"{name}: {options.tasks} held-out tasks × {options.seeds} seeds, 95 % interval"
-    figures.adaptation(path.with_suffix(".png"), rows, title=title, references=references)
+    figures.adaptation(path.with_suffix(".png"), rows, STEPS, title=title, references=references)

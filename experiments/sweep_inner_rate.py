@@ -50,7 +50,8 @@ def main(options):
     series = {}
     for i, k in enumerate(STEPS):
         low, high = np.array([summary["ci95"][i] for summary in summaries]).T
-        series[f"after {k} steps"] = {"mean": [summary["mean"][i] for summary in summaries], "low": low, "high": high}
+        means = [summary["mean"][i] for summary in summaries]
+        series[f"after {k} steps"] = {"x": RATES, "mean": means, "low": low, "high": high}
         print(
             f"after {k:2} steps:",
             "  ".join(f"rate {r:g}: {m:.2f}" for r, m in zip(RATES, series[f"after {k} steps"]["mean"], strict=True)),
@@ -58,8 +59,14 @@ def main(options):
     if not options.quick:
         RESULTS.mkdir(exist_ok=True)
         title = f"MAML on navigation, {options.steps} outer steps, {options.seeds} seeds × {tasks} held-out tasks"
-        axes = {"xlabel": "inner rate", "ylabel": "greedy return on held-out tasks"}
-        figures.lines(RESULTS / "sweep_inner_rate.png", RATES, series, title=title, log=True, **axes)
+        figures.lines(
+            RESULTS / "sweep_inner_rate.png",
+            series,
+            title=title,
+            log=True,
+            xlabel="inner rate",
+            ylabel="greedy return on held-out tasks",
+        )
         facts = {
             "rates": RATES,
             "steps": STEPS,

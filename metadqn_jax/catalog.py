@@ -48,7 +48,7 @@ MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
     "recurrence": lambda spec, length: linear_recurrence(spec),
     "attention": lambda spec, length: linear_attention(spec, heads=4, value=16, units=128),
-    "actions": lambda spec, length: linear_attention(spec, per_action=True),
+    "actions": lambda spec, length: linear_attention(spec, heads=4, value=8, per_action=True),
     "transformer": lambda spec, length: transformer(spec, length=length),
 }
 BOOTSTRAPS = {
@@ -133,7 +133,7 @@ def _varibad(parts: Parts, steps: int) -> MetaLearner:
 
 
 def _mql(parts: Parts, steps: int) -> MetaLearner:
-    sizes = {"span": parts.recipe.span, "steps": steps, "rate": 0.1}
+    sizes: dict[str, Any] = {"span": parts.recipe.span, "steps": steps, "rate": 0.1}
     return mql(parts.network, parts.memory, parts.spec, loss=parts.outer, **sizes)
 
 
@@ -148,7 +148,7 @@ def _one_stream(family: Family) -> Family:
 
 
 _inner = {"takes": (*SPAN, *INNER)}
-_reads = {"context": lambda memory: memory.context, "memory": "gru"}
+_reads = {"context": lambda memory: memory.context, "memory": "attention"}
 _lives = {"takes": ("memory",), "prepare": in_trials, "judge": by_episodes}
 LEARNERS = {
     "maml": _alike("second-order MAML on TD losses", "Finn et al. 2017", _descent(descent.maml), **_inner),
@@ -187,7 +187,8 @@ LEARNERS = {
         takes=(*SPAN, "memory"),
         prepare=_one_stream,
         judge=by_segments,
-        **_reads,
+        memory="gru",
+        context=lambda memory: memory.context,
     ),
     "multitask": _alike("one DQN for all tasks, never adapted", "Mnih et al. 2015", _multitask),
     "finetune": Entry(
@@ -201,14 +202,13 @@ LEARNERS = {
 
 
 def learners_of(
-    entry: Entry, family: Family, recipe: Recipe, *, memory: str | None = None, choices: dict | None = None, **shape: Any
+    entry: Entry, family: Family, recipe: Recipe, *, memory: str | None = None, choices: dict | None = None
 ) -> tuple[MetaLearner, MetaLearner]:
     """An entry's learner as it is trained and as it is judged, on a family that is prepared for it. Raises `Misuse`."""
     spec, name = family.split.train.spec, memory or entry.memory
     held = None if name is None else check_name("memory", name, MEMORIES)(spec, recipe.span.transitions)
-    parts = programs.make_parts(
-        family.split.train, recipe, lambda spec: networks.reader(spec, entry.context(held), **shape), held
-    )
+    network = networks.reader(spec, entry.context(held), **recipe.shape)
+    parts = programs.make_parts(family.split.train, recipe, lambda spec: network, held)
     adapting = entry.judge(recipe, programs.make_explore(recipe), family.horizon).steps
     choices = choices or {}
     return entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, adapting, **choices)
@@ -225,8 +225,10 @@ def check_options(entry: Entry, options: Any) -> None:
 def recipe_of(family: Family, options: Any) -> Recipe:
     """The family's recipe with what the options change."""
     named = {"outer_steps": options.steps}
-    for name in ("inner_steps", "inner_rate", "outer_rate", "meta_batch", "discount", "query_epsilon"):
+    for name in ("inner_steps", "inner_rate", "outer_rate", "meta_batch", "discount", "query_epsilon", "hidden"):
         named[name] = getattr(options, name)
+    for name in ("dueling", "layer_norm"):
+        named[name] = getattr(options, name) or None
     span = {"steps": options.segment_steps, "streams": options.streams}
     changed = dataclasses.replace(family.recipe.span, **{name: value for name, value in span.items() if value is not None})
     return dataclasses.replace(
@@ -244,8 +246,7 @@ def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> 
             choices[name] = check_name(name, value, table)
     family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
     recipe = recipe_of(family, options)
-    shape = {"hidden": options.hidden, "dueling": options.dueling, "layer_norm": options.layer_norm}
-    learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices, **shape)
+    learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices)
     sizes: dict[str, Any] = {"capacity": options.capacity, "chunk": options.chunk, "tasks": tasks, "steps": steps}
     objective = None if options.cvar is None else cvar(options.cvar)
     return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import pathlib
 import re
 import sys
@@ -59,7 +60,7 @@ class Train:
     """What the outer loss bootstraps from: shadow, plain or own."""
     memory: str | None = None
     """What a learner with a memory keeps: gru, recurrence, attention, actions (read for each action) or transformer."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] | None = None
     """Units of the hidden layers."""
     dueling: bool = False
     """Split the network's head into value and advantage."""
@@ -131,7 +132,7 @@ def train(options: Train, console: Console) -> None:
     facts |= {"outer_steps": steps, "env_steps": steps * per_step}
     with console.status("evaluating on held-out tasks"):
         result = runs.evaluate(folder, program, state.slow, facts, seed=0)
-    _conclude(console, folder, result)
+    _conclude(console, folder, result, program.unit)
 
 
 def evaluate(options: Evaluate, console: Console) -> None:
@@ -147,7 +148,7 @@ def evaluate(options: Evaluate, console: Console) -> None:
     facts |= {"outer_steps": done, "env_steps": done * recipe.meta_batch * recipe.span.transitions}
     with console.status("evaluating on held-out tasks"):
         result = runs.evaluate(options.folder, program, state.slow, facts, seed=options.seed)
-    _conclude(console, options.folder, result)
+    _conclude(console, options.folder, result, program.unit)
 
 
 def listing(console: Console) -> None:
@@ -210,7 +211,8 @@ def _place(options: Train) -> tuple[pathlib.Path, Train]:
 def _options(config: dict, changes: dict | None = None) -> Train:
     """The options that config.json holds, with some of them changed. Raises `Misuse` where they are not this version's."""
     try:
-        saved: dict[str, Any] = {**config["options"], "hidden": tuple(config["options"]["hidden"]), **(changes or {})}
+        saved: dict[str, Any] = {**config["options"], **(changes or {})}
+        saved["hidden"] = saved["hidden"] and tuple(saved["hidden"])
         return Train(**saved)
     except (KeyError, TypeError) as error:
         raise Misuse(f"config.json must hold this version's options, got an error on {error}; train again.") from error
@@ -221,13 +223,13 @@ def _config(options: Train, recipe: Recipe) -> dict:
     named = dataclasses.asdict(options)
     for name in ("out", "resume"):
         del named[name]
-    return {"options": {**named, "hidden": list(options.hidden)}, "recipe": dataclasses.asdict(recipe)}
+    return json.loads(json.dumps({"options": named, "recipe": dataclasses.asdict(recipe)}))  # as it is read again
 
 
-def _conclude(console: Console, folder: pathlib.Path, result: dict) -> None:
+def _conclude(console: Console, folder: pathlib.Path, result: dict, unit: str) -> None:
     title = f"{result['tasks']}, {result['num_tasks']} held-out tasks: random {result['random']:.2f}"
     title += f", optimum {result['optimum']:.2f}"
-    console.print(report.table({result["learner"]: result}, result["steps"], title, result["unit"]))
+    console.print(report.table({result["learner"]: result}, result[unit], title, unit))
     console.print(f"{folder}/evaluation.json, {folder}/figures/adaptation.png")
 
 

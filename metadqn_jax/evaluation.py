@@ -23,7 +23,7 @@ SEGMENTS = (0, 1, 2, 3)
 class Judge(NamedTuple):
     """One way to measure adaptation; `by_steps`, `by_segments` and `by_episodes` make them.
 
-    unit: what is counted.   points: the counts at which it is measured by default.
+    unit: what is counted, "steps" being gradient steps.   points: the counts at which it is measured by default.
     ends: the counts at which training begins and ends to adapt.
     steps: gradient steps that the judged learner is to take each time it adapts.
     returns: (key, learner, slow, distribution, tasks, points, episodes=…) -> float32 [tasks, points]
@@ -42,7 +42,7 @@ def by_steps(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
     """Judge by gradient steps on one support batch: `adaptation_returns`."""
     returns = functools.partial(adaptation_returns, span=recipe.span, explore=explore, horizon=horizon)
     random = functools.partial(random_returns, horizon=horizon)
-    return Judge("gradient steps", STEPS, (0, recipe.inner_steps), 1, returns, random)
+    return Judge("steps", STEPS, (0, recipe.inner_steps), 1, returns, random)
 
 
 def by_segments(recipe: Recipe, explore: Callable, horizon: int) -> Judge:

@@ -1,5 +1,6 @@
 """Figures, drawn on matplotlib's own objects so that no global state changes."""
 
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ COLORS = (
 def adaptation(
     path: pathlib.Path,
     curves: Mapping[str, Mapping[str, Any]],
+    steps: Sequence[int],
     *,
     title: str,
     references: Mapping[str, float],
@@ -29,46 +31,56 @@ def adaptation(
 ) -> None:
     """Mean return against adaptation steps, one line and its 95 % interval for each of `curves`, written to `path`.
 
-    curves: {label: {"steps": [k], "mean_return": [k], "ci95": [[low, high]]}}.   references: {label: return} as levels.
+    curves: {label: {"mean_return": [k], "ci95": [[low, high]]}}, after each of `steps` [k].
+    references: {label: return} as levels.
     """
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (label, curve) in zip(COLORS * 2, curves.items(), strict=False):
-        place = range(len(curve["steps"]))
+        place = range(len(steps))
         low, high = zip(*curve["ci95"], strict=True)
         axes.plot(place, curve["mean_return"], marker="o", color=color, label=label)
         axes.fill_between(place, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.set_xticks(place, [str(k) for k in curve["steps"]])
-    for style, (label, level) in zip(("--", ":", "-."), references.items(), strict=False):
-        axes.axhline(level, color="black", linestyle=style, linewidth=1, label=f"{label} ({level:.1f})")
+        axes.set_xticks(place, [str(k) for k in steps])
+    _levels(axes, references)
     axes.set(xlabel=xlabel, ylabel="greedy return on held-out tasks", title=title)
     _finish(figure, axes, path)
 
 
 def lines(
     path: pathlib.Path,
-    x: Sequence[float],
     series: Mapping[str, Mapping[str, Any]],
     *,
     title: str,
     xlabel: str,
     ylabel: str,
     log: bool = False,
+    references: Mapping[str, float] | None = None,
 ) -> None:
-    """Lines with intervals over a number: series {label: {"mean": [x], "low": [x], "high": [x]}}, written to `path`."""
+    """Lines with intervals over a number: series {label: {"x": [n], "mean": [n], "low": [n], "high": [n]}}, written to `path`.
+
+    references: {label: level}.
+    """
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for color, (label, one) in zip(COLORS * 2, series.items(), strict=False):
-        axes.plot(x, one["mean"], marker="o", color=color, label=label)
-        axes.fill_between(x, one["low"], one["high"], color=color, alpha=0.2, linewidth=0)
+    for (style, color), (label, one) in zip(itertools.product(("-", "--"), COLORS), series.items(), strict=False):
+        axes.plot(one["x"], one["mean"], marker="o", markersize=3, color=color, linestyle=style, label=label)
+        axes.fill_between(one["x"], one["low"], one["high"], color=color, alpha=0.12, linewidth=0)
+    _levels(axes, references or {})
     if log:
+        ticks = next(iter(series.values()))["x"]
         axes.set_xscale("log")
-        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
         axes.minorticks_off()
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     _finish(figure, axes, path)
+
+
+def _levels(axes: Any, references: Mapping[str, float]) -> None:
+    for style, (label, level) in zip(("--", ":", "-."), references.items(), strict=False):
+        axes.axhline(level, color="black", linestyle=style, linewidth=1, label=f"{label} ({level:.1f})")
 
 
 def _finish(figure: Figure, axes: Any, path: pathlib.Path) -> None:

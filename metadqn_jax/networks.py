@@ -114,7 +114,7 @@ class _Scorer(nn.Module):
     layer_norm: bool
 
     @nn.compact
-    def __call__(self, obs, context):
+    def __call__(self, obs, context, rows=slice(None)):
         def layer(size, name, *parts):  # one dense layer of parts that broadcast against each other
             total = sum(nn.Dense(size, name=f"torso_{name}_{i}")(part) for i, part in enumerate(parts))
             return nn.relu(nn.LayerNorm(name=f"torso_{name}_norm")(total) if self.layer_norm else total)
@@ -122,10 +122,10 @@ class _Scorer(nn.Module):
         x = jnp.ravel(obs).astype(jnp.float32)[None]
         each = layer(self.embedding, "each", context, x)  # [actions, units]
         pooled = jnp.concatenate([each.mean(0, keepdims=True), each.max(0, keepdims=True)], 1)
-        values = nn.Dense(1, name="head")(layer(self.scoring, "score", each, pooled))[:, 0]
+        values = nn.Dense(1, name="head")(layer(self.scoring, "score", each[rows], pooled))[:, 0]
         if not self.dueling:
             return values
-        return values - values.mean() + nn.Dense(1, name="head_value")(layer(self.scoring, "value", pooled, x))[0]
+        return values + nn.Dense(1, name="head_value")(layer(self.scoring, "value", pooled, x))[0]
 
 
 def scorer(
@@ -155,7 +155,14 @@ def scorer(
         obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)
         return module.init(key, obs, jnp.zeros(context))["params"]
 
-    return QNetwork(init, lambda params, obs, context: module.apply({"params": params}, obs, context), tuple(context))
+    def apply(params, obs, context):
+        return module.apply({"params": params}, obs, context)
+
+    def chosen(params, obs, context, action):
+        value: Any = module.apply({"params": params}, obs, context, action[None])
+        return jnp.zeros(context.shape[0]).at[action].set(value[0])
+
+    return QNetwork(init, apply, tuple(context), chosen)
 
 
 def reader(spec: Spec, context: tuple[int, ...] | None, **shape: Any) -> QNetwork:

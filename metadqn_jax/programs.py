@@ -27,7 +27,7 @@ class Parts(NamedTuple):
     outer: td.Loss
     recipe: Recipe
     spec: Spec
-    memory: Memory | None = None
+    memory: Any = None  # a Memory, for learners that have one
 
 
 class Program(NamedTuple):
@@ -41,17 +41,20 @@ class Program(NamedTuple):
     trainer: Trainer
     evaluate: Callable[[Key, Slow], dict]
     watch: Callable[[Key, Slow], Any] | None = None
-    unit: str = "gradient steps"
+    unit: str = "steps"
     points: tuple[int, ...] = ()
 
 
 def make_parts(
     distribution: TaskDistribution,
     recipe: Recipe,
-    network: Callable[..., QNetwork] = mlp,
+    network: Callable[..., QNetwork] | None = None,
     memory: Memory | None = None,
 ) -> Parts:
-    """The parts that `recipe` describes: max targets with λ-returns, Huber regression. `network: (spec) -> QNetwork`."""
+    """The parts that `recipe` describes: max targets with λ-returns, Huber regression.
+
+    network: `(spec) -> QNetwork`, by default an `mlp` of the recipe's shape.
+    """
     head = distribution.spec.head
 
     def loss(trace):
@@ -64,7 +67,8 @@ def make_parts(
         )
 
     losses = loss(recipe.inner_trace), loss(recipe.outer_trace)
-    return Parts(network(distribution.spec), *losses, recipe, distribution.spec, memory)
+    spec = distribution.spec
+    return Parts(mlp(spec, **recipe.shape) if network is None else network(spec), *losses, recipe, spec, memory)
 
 
 def make_explore(recipe: Recipe) -> Callable:

@@ -9,17 +9,15 @@ from rich.table import Table
 from metadqn_jax import stats
 
 
-def evaluation(
-    returns: Any, steps: Sequence[int], unit: str = "gradient steps", *, random: float, optimum: float, **facts: Any
-) -> dict:
-    """The contents of `evaluation.json` from returns [tasks, steps] or [seeds, tasks, steps], the steps being `unit`s."""
+def evaluation(returns: Any, steps: Sequence[int], unit: str = "steps", *, random: float, optimum: float, **facts: Any) -> dict:
+    """The contents of `evaluation.json` from returns [tasks, steps] or [seeds, tasks, steps]; `unit` names the steps."""
     returns = np.asarray(returns)
     summary = stats.summarise(returns if returns.ndim == 3 else returns[None])
     curve = {"mean_return": summary["mean"], "iqm": summary["iqm"], "ci95": summary["ci95"]}
-    return {**facts, "unit": unit, "steps": list(steps), **curve, "random": random, "optimum": optimum}
+    return {**facts, unit: list(steps), **curve, "random": random, "optimum": optimum}
 
 
-def table(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str, unit: str = "gradient steps") -> Table:
+def table(rows: Mapping[str, Mapping[str, Any]], steps: Sequence[int], title: str, unit: str = "steps") -> Table:
     """A terminal table: for each label of `rows`, the mean return at each number of `unit`s ± half its 95 % interval."""
     shown = Table(title=title, title_justify="left")
     shown.add_column(f"return by {unit}", no_wrap=True)

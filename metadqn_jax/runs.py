@@ -17,6 +17,7 @@ from metadqn_jax.checks import Misuse, require
 from metadqn_jax.programs import Program
 from metadqn_jax.training import TrainState, drive, steps_together
 
+AXES = {"steps": "gradient steps on one support batch", "segments": "segments of experience", "episodes": "episode of a trial"}
 PACKAGES = ("metadqn-jax", "jax", "flax", "optax", "chex", "gymnax")
 
 
@@ -106,7 +107,8 @@ def evaluate(folder: pathlib.Path, program: Program, slow: Any, facts: dict, *, 
     write(folder / "evaluation.json", json.dumps(result, indent=1))
     title = f"{facts['learner']} on {facts['tasks']}: {result['num_tasks']} held-out tasks, 95 % interval"
     path, curves = folder / "figures" / "adaptation.png", {facts["learner"]: result}
-    figures.adaptation(path, curves, title=title, references=references, xlabel=program.unit)
+    axis = AXES[program.unit]
+    figures.adaptation(path, curves, program.points, title=title, references=references, xlabel=axis)
     return result
 
 

@@ -75,7 +75,7 @@ def make_trainer(
     def step(key, state):
         keys = jax.random.split(key, 5)
         slow = state.slow
-        fresh = _collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
+        fresh = collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
         store = replay.add(state.store, fresh)
         lifetimes = replay.sample(keys[1], store, meta_batch)
         (value, infos), gradient = chunked_gradient(keys[2], learner, slow, lifetimes, chunk, objective)
@@ -106,7 +106,7 @@ def steps_together(trainer: Trainer, steps: int) -> Callable[[Key, TrainState], 
     return together
 
 
-def _collect(key, learner, slow, distribution, span, explore, meta_batch):
+def collect(key, learner, slow, distribution, span, explore, meta_batch):
     """Lifetimes [B, …] in fresh tasks; what only the last adaptation gives is not asked for, and so not computed."""
 
     def one(key):

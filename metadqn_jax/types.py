@@ -92,11 +92,14 @@ class QNetwork(NamedTuple):
     """`init(key) -> params` and `apply(params, obs, context) -> outputs`, for one observation.
 
     `context` is the shape of what a learner gives the network to read besides the observation, None for nothing.
+    `chosen(params, obs, context, action) -> outputs` need only be right at one action, which is all that a regression
+    reads: it spares a network that scores each action on its own the gradients of the others. None where nothing is spared.
     """
 
     init: Callable[[Key], Params]
     apply: Callable[[Params, Array, Array | None], Outputs]
     context: tuple[int, ...] | None = None
+    chosen: Callable[..., Outputs] | None = None
 
 
 class ActionHead(NamedTuple):

@@ -32,9 +32,9 @@ class Case:
         entry = LEARNERS[learner_name]
         family = entry.prepare(FAMILIES[family_name]())
         self.distribution = family.split.train
-        recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span))
+        recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span), hidden=(8, 8))
         self.span = recipe.span
-        self.learner, _ = learners_of(entry, family, recipe, memory=memory, hidden=(8, 8))
+        self.learner, _ = learners_of(entry, family, recipe, memory=memory)
         self.slow = trees.strengthen(first_slow(self.learner, jax.random.key(0)))
         self.tasks = sample_tasks(jax.random.key(1), self.distribution, TASKS)
         self.live = jax.jit(self.one_life)

@@ -150,7 +150,7 @@ def test_episodes_that_a_trial_has_not(points, hint):
 
 
 PROGRAMS = {
-    "gradient steps": (lambda f: f, one_better, by_steps, (0, 1, 2, 3, 5, 10), (0, 1)),
+    "steps": (lambda f: f, one_better, by_steps, (0, 1, 2, 3, 5, 10), (0, 1)),
     "segments": (lambda f: f, one_better, by_segments, (0, 1, 2, 3), (0, 1)),
     "episodes": (in_trials, next_action, by_episodes, (1, 2), (1 / LENGTH, 5 / LENGTH)),
 }

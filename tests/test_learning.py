@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from metadqn_jax import networks, programs
-from metadqn_jax.catalog import FAMILIES, LEARNERS
+from metadqn_jax import programs
+from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
 from metadqn_jax.sweep import sweep
 
 pytestmark = pytest.mark.slow
@@ -14,11 +14,10 @@ pytestmark = pytest.mark.slow
 
 def learn(family_name, learner_name, steps, **changes):
     """{"returns": [seeds, tasks, k], …} after `steps` outer steps of a small network on two seeds."""
-    family, entry = FAMILIES[family_name](), LEARNERS[learner_name]
-    recipe = dataclasses.replace(family.recipe, outer_steps=steps, **changes)
-    parts = programs.make_parts(family.split.train, recipe, lambda spec: networks.mlp(spec, hidden=(32, 32)))
-    learners = entry.trained(parts, recipe.inner_steps), entry.tested(parts, 1)
-    program = programs.make_program(family, *learners, recipe, tasks=64)
+    entry = LEARNERS[learner_name]
+    family = entry.prepare(FAMILIES[family_name]())
+    recipe = dataclasses.replace(family.recipe, outer_steps=steps, hidden=(32, 32), **changes)
+    program = programs.make_program(family, *learners_of(entry, family, recipe), recipe, judge=entry.judge, tasks=64)
     return sweep(lambda hyper: program, {}, seeds=range(2), steps=steps)
 
 

@@ -40,6 +40,7 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Loss, length: int) -> MetaLe
     """
     check_count("length", length)
     check_context(network, memory)
+    chosen = network.chosen or (lambda params, obs, context, action: network.apply(params, obs, context))
 
     def init(key):
         key_network, key_memory = jax.random.split(key)
@@ -62,13 +63,13 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Loss, length: int) -> MetaLe
         stream = in_order(jax.tree.map(lambda leaf: leaf[:, 0], lifetime.experience))
         stream = stream._replace(reward=stream.reward - slow.memory)
 
-        def outputs(params, trace, obs, after):
+        def outputs(apply, params, trace, after, obs, *action):
             contexts = memory.recall(params.memory, trace, obs, after)
-            return jax.vmap(lambda o, context: network.apply(params.network, o, context))(obs, contexts)
+            return jax.vmap(lambda *inputs: apply(params.network, *inputs))(obs, contexts, *action)
 
         trace = memory.trace(slow.params.memory, stream)
-        now = outputs(slow.params, trace, stream.obs, False)
-        following = outputs(*trees.stop((slow.params, trace)), stream.next_obs, True)
+        following = outputs(network.apply, *trees.stop((slow.params, trace)), True, stream.next_obs)
+        now = outputs(chosen, slow.params, trace, False, stream.obs, stream.action)
         views = Views(now, following, trees.stop(now), following)
         return jnp.mean(loss(views, stream)), {}
 

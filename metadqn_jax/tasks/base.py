@@ -52,7 +52,15 @@ class Recipe:
     outer_clip: float = 10.0  # the largest global norm of an outer gradient
     warmup: int = 0  # outer steps over which the outer rate rises linearly
     last_rate: float = 0.1  # what the outer rate's cosine falls to, as a share of `outer_rate`
+    hidden: tuple[int, ...] = (64, 64)
+    dueling: bool = False
+    layer_norm: bool = False
     last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The Q-network's, as arguments of `networks.mlp`."""
+        return {"hidden": self.hidden, "dueling": self.dueling, "layer_norm": self.layer_norm}
 
 
 class Family(NamedTuple):

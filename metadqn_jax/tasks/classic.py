@@ -35,6 +35,9 @@ CARTPOLE_TRIAL = Recipe(
     outer_clip=1.0,
     warmup=100,
     last_rate=0.02,
+    hidden=(128, 128),
+    dueling=True,
+    layer_norm=True,
 )
 
 

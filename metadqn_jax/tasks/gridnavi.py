@@ -24,19 +24,22 @@ RECIPE = Recipe(
 )
 TRIAL = Recipe(
     span=Span(segments=60, steps=1, streams=1),
-    discount=0.97,
+    discount=0.9,
     inner_trace=0.0,
     outer_trace=0.7,
     reward_scale=0.3,
-    query_epsilon=0.3,
+    query_epsilon=0.5,
     last_epsilon=0.03,
     support_epsilon=None,
     outer_rate=3e-3,
     meta_batch=64,
-    outer_steps=1_500,
+    outer_steps=3_500,
     outer_clip=1.0,
     warmup=100,
     last_rate=0.02,
+    hidden=(128, 128),
+    dueling=True,
+    layer_norm=True,
 )
 
 

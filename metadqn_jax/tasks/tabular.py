@@ -24,9 +24,9 @@ RECIPE = Recipe(
 )
 TRIAL = Recipe(
     span=Span(segments=100, steps=1, streams=1),
-    discount=0.97,
+    discount=0.92,
     inner_trace=0.0,
-    outer_trace=0.6,
+    outer_trace=0.5,
     reward_scale=0.3,
     query_epsilon=0.3,
     last_epsilon=0.1,
@@ -37,6 +37,9 @@ TRIAL = Recipe(
     outer_clip=1.0,
     warmup=100,
     last_rate=0.02,
+    hidden=(128, 128),
+    dueling=True,
+    layer_norm=True,
 )
 
 
