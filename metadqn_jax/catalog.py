@@ -121,7 +121,7 @@ def _scratch(parts: Parts, steps: int) -> MetaLearner:
 
 
 def _rl2(parts: Parts, steps: int) -> MetaLearner:
-    return rl2(parts.network, parts.memory, loss=parts.outer, length=parts.recipe.span.segments)
+    return rl2(parts.network, parts.memory, loss=parts.outer_at, length=parts.recipe.span.segments)
 
 
 def _pearl(parts: Parts, steps: int) -> MetaLearner:
@@ -129,7 +129,7 @@ def _pearl(parts: Parts, steps: int) -> MetaLearner:
 
 
 def _varibad(parts: Parts, steps: int) -> MetaLearner:
-    return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer, length=parts.recipe.span.segments)
+    return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer_at, length=parts.recipe.span.segments)
 
 
 def _mql(parts: Parts, steps: int) -> MetaLearner:
@@ -148,7 +148,7 @@ def _one_stream(family: Family) -> Family:
 
 
 _inner = {"takes": (*SPAN, *INNER)}
-_reads = {"context": lambda memory: memory.context, "memory": "attention"}
+_reads = {"context": lambda memory: memory.context, "memory": "gru"}
 _lives = {"takes": ("memory",), "prepare": in_trials, "judge": by_episodes}
 LEARNERS = {
     "maml": _alike("second-order MAML on TD losses", "Finn et al. 2017", _descent(descent.maml), **_inner),
@@ -205,7 +205,7 @@ def learners_of(
     entry: Entry, family: Family, recipe: Recipe, *, memory: str | None = None, choices: dict | None = None
 ) -> tuple[MetaLearner, MetaLearner]:
     """An entry's learner as it is trained and as it is judged, on a family that is prepared for it. Raises `Misuse`."""
-    spec, name = family.split.train.spec, memory or entry.memory
+    spec, name = family.split.train.spec, memory or (entry.memory and recipe.memory) or entry.memory
     held = None if name is None else check_name("memory", name, MEMORIES)(spec, recipe.span.transitions)
     network = networks.reader(spec, entry.context(held), **recipe.shape)
     parts = programs.make_parts(family.split.train, recipe, lambda spec: network, held)

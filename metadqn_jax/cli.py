@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import jax
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from metadqn_jax import checkpoints, report, runs
-from metadqn_jax.catalog import FAMILIES, LEARNERS, build
+from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, build
 from metadqn_jax.checks import Misuse, check_count, require
 from metadqn_jax.progress import Dashboard
 from metadqn_jax.tasks.base import Recipe
@@ -153,12 +154,14 @@ def evaluate(options: Evaluate, console: Console) -> None:
 
 def listing(console: Console) -> None:
     """Run `metadqn list`."""
-    console.print("[bold]task families[/bold]")
-    for name, factory in FAMILIES.items():
-        console.print(f"  {name:12} {(factory.__doc__ or '').splitlines()[0]}", highlight=False)
-    console.print("[bold]learners[/bold]")
-    for name, entry in LEARNERS.items():
-        console.print(f"  {name:12} {entry.line} ({entry.paper})", highlight=False)
+    first_lines = {name: (factory.__doc__ or "").splitlines()[0] for name, factory in FAMILIES.items()}
+    lines = {name: f"{entry.line} ({entry.paper})" for name, entry in LEARNERS.items()}
+    for title, rows in (("task families", first_lines), ("learners", lines), ("memories", {", ".join(MEMORIES): ""})):
+        console.print(f"[bold]{title}[/bold]")
+        grid = Table.grid(padding=(0, 2))
+        for name, line in rows.items():
+            grid.add_row(f"  {name}", line)
+        console.print(grid, highlight=False)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -28,6 +28,7 @@ class Parts(NamedTuple):
     recipe: Recipe
     spec: Spec
     memory: Any = None  # a Memory, for learners that have one
+    outer_at: Any = None  # (outer_step) -> the outer loss, whose discount may rise
 
 
 class Program(NamedTuple):
@@ -57,18 +58,29 @@ def make_parts(
     """
     head = distribution.spec.head
 
-    def loss(trace):
+    def loss(trace, discount=recipe.discount):
         return td.temporal_difference(
             head,
             select=td.greedy,
-            target=td.lambda_return(recipe.discount, trace),
+            target=td.lambda_return(discount, trace),
             regression=td.huber(1.0),
             reward_scale=recipe.reward_scale,
         )
 
+    def outer_at(step):
+        return losses[1] if recipe.last_discount is None else loss(recipe.outer_trace, _rising(recipe, step))
+
     losses = loss(recipe.inner_trace), loss(recipe.outer_trace)
     spec = distribution.spec
-    return Parts(mlp(spec, **recipe.shape) if network is None else network(spec), *losses, recipe, spec, memory)
+    return Parts(mlp(spec, **recipe.shape) if network is None else network(spec), *losses, recipe, spec, memory, outer_at)
+
+
+def _rising(recipe: Recipe, step: Array) -> Array:
+    """The discount at an outer step: its horizon 1 / (1 − γ) rises linearly from half to nine tenths of the run."""
+    highest = check_real("last_discount", recipe.last_discount, most=0.9999)
+    first, last = 1 / (1 - recipe.discount), 1 / (1 - highest)
+    share = jnp.clip((step / recipe.outer_steps - 0.5) / 0.4, 0.0, 1.0)
+    return 1 - 1 / (first + share * (last - first))
 
 
 def make_explore(recipe: Recipe) -> Callable:

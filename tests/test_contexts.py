@@ -35,7 +35,7 @@ def make_pearl(**choices):
 
 
 def make_varibad(**choices):
-    return varibad(reading(2 * LATENT), MEMORY, SPEC, loss=LOSS, length=LENGTH, hidden=(8,), moments=4, **choices)
+    return varibad(reading(2 * LATENT), MEMORY, SPEC, loss=lambda step: LOSS, length=LENGTH, hidden=(8,), moments=4, **choices)
 
 
 def make_mql(steps=2, span=SPANS["mql"], **choices):
@@ -110,7 +110,7 @@ def test_the_functions_fit_together_and_gradients_are_finite(name):
 
 @pytest.mark.parametrize("name", ["rl2", "varibad", "mql"])
 def test_a_recurrent_belief_depends_on_the_order_of_transitions(name):
-    makers = {**LEARNERS, "rl2": lambda: rl2(reading(WIDTH), MEMORY, loss=LOSS, length=LENGTH)}
+    makers = {**LEARNERS, "rl2": lambda: rl2(reading(WIDTH), MEMORY, loss=lambda step: LOSS, length=LENGTH)}
     learner, seen = makers[name](), experience(4, 1, 1)
     slow, order = started(learner), [part(seen, i) for i in range(4)]
     first, last = adapted(learner, slow, order), adapted(learner, slow, order[::-1])
@@ -132,8 +132,8 @@ def test_parallel_streams_are_refused(name):
     ("build", "sentence"),
     [
         (lambda: pearl(reading(0), SPEC, loss=LOSS), "read a vector as its context, got None"),
-        (lambda: varibad(reading(3), MEMORY, SPEC, loss=LOSS, length=9), r"got context=\(3,\); make it even"),
-        (lambda: varibad(reading(4), MEMORY, SPEC, loss=LOSS, length=7), "at most the trial's length 7, got 8"),
+        (lambda: varibad(reading(3), MEMORY, SPEC, loss=lambda step: LOSS, length=9), r"got context=\(3,\); make it even"),
+        (lambda: varibad(reading(4), MEMORY, SPEC, loss=lambda step: LOSS, length=7), "at most the trial's length 7, got 8"),
         (lambda: make_mql(span=Span(K, T, 2)), "got span.streams=2"),
         (lambda: make_mql(span=Span(1, T, 1)), "got span.segments=1"),
         (lambda: make_mql(steps=-1), "steps must be a whole number of at least 0"),
@@ -229,7 +229,10 @@ def test_only_decoding_trains_varibads_encoder_and_only_the_td_loss_its_network(
 
 
 def test_what_acts_is_rl2_with_the_belief_as_its_memory():
-    learner, twin = make_varibad(), rl2(reading(2 * LATENT), constant(belief(MEMORY, LATENT)), loss=LOSS, length=LENGTH)
+    learner, twin = (
+        make_varibad(),
+        rl2(reading(2 * LATENT), constant(belief(MEMORY, LATENT)), loss=lambda step: LOSS, length=LENGTH),
+    )
     slow, seen = started(learner), experience(LENGTH, 1, 1)
     acting = slow._replace(params=slow.params.actor, target=slow.target.actor)
     fast, order = None, [part(seen, t) for t in range(5)]

@@ -1,5 +1,6 @@
 """RL²: a Q-network that reads a memory of the whole trial."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,9 +28,10 @@ class Belief(NamedTuple):
     steps: Array
 
 
-def rl2(network: QNetwork, memory: Memory, *, loss: Loss, length: int) -> MetaLearner:
+def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], length: int) -> MetaLearner:
     """RL² with a Q-network (Duan et al. 2016, section 2): the memory is the learning algorithm, trained on whole trials.
 
+    loss: `(outer_step) -> Loss`, so that a discount may rise while training goes on; `lambda step: one` where it stays.
     The lifetime is one trial of `length` transitions (Span(length, 1, 1)), inside which no episode ends (`trial`). The
     loss draws Q(s_t, b_t) to returns of the same pass that bootstrap from (next_obs, belief after the transition); its
     gradient runs through the whole memory, and only through the value of the action that was taken.
@@ -71,7 +73,7 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Loss, length: int) -> MetaLe
         following = outputs(network.apply, *trees.stop((slow.params, trace)), True, stream.next_obs)
         now = outputs(chosen, slow.params, trace, False, stream.obs, stream.action)
         views = Views(now, following, trees.stop(now), following)
-        return jnp.mean(loss(views, stream)), {}
+        return jnp.mean(loss(slow.step)(views, stream)), {}
 
     def remember(key, slow, lifetimes):
         usual = jnp.mean(lifetimes.experience.reward, (0, 2, 3))

@@ -1,6 +1,6 @@
 """VariBAD: a belief about the task that is trained to decode the whole lifetime, and a Q-network that reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ def varibad(
     memory: Memory,
     spec: Spec,
     *,
-    loss: Loss,
+    loss: Callable[[Array], Loss],
     length: int,
     hidden: Sequence[int] = (64,),
     moments: int = 8,

@@ -52,6 +52,8 @@ class Recipe:
     outer_clip: float = 10.0  # the largest global norm of an outer gradient
     warmup: int = 0  # outer steps over which the outer rate rises linearly
     last_rate: float = 0.1  # what the outer rate's cosine falls to, as a share of `outer_rate`
+    last_discount: float | None = None  # what a trial's discount rises to in the second half of the run; None: it stays
+    memory: str | None = None  # the name of the memory that serves this family best, None for a learner's usual one
     hidden: tuple[int, ...] = (64, 64)
     dueling: bool = False
     layer_norm: bool = False

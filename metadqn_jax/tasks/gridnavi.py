@@ -25,6 +25,7 @@ RECIPE = Recipe(
 TRIAL = Recipe(
     span=Span(segments=60, steps=1, streams=1),
     discount=0.9,
+    last_discount=0.95,
     inner_trace=0.0,
     outer_trace=0.7,
     reward_scale=0.3,
@@ -33,7 +34,7 @@ TRIAL = Recipe(
     support_epsilon=None,
     outer_rate=3e-3,
     meta_batch=64,
-    outer_steps=3_500,
+    outer_steps=4_000,
     outer_clip=1.0,
     warmup=100,
     last_rate=0.02,

@@ -20,14 +20,14 @@ RECIPE = Recipe(
 )
 TRIAL = Recipe(
     span=Span(segments=80, steps=1, streams=1),
-    discount=0.9,
+    discount=0.8,
     inner_trace=0.0,
     outer_trace=0.7,
-    reward_scale=0.3,
+    reward_scale=1.0,
     query_epsilon=0.3,
     last_epsilon=0.1,
     support_epsilon=None,
-    outer_rate=2e-3,
+    outer_rate=4e-3,
     meta_batch=64,
     outer_steps=1_500,
     outer_clip=1.0,

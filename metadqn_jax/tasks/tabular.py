@@ -37,6 +37,7 @@ TRIAL = Recipe(
     outer_clip=1.0,
     warmup=100,
     last_rate=0.02,
+    memory="attention",
     hidden=(128, 128),
     dueling=True,
     layer_norm=True,
