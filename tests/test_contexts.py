@@ -14,7 +14,7 @@ from metadqn_jax.learners.base import check_learner, first_slow, td_loss
 from metadqn_jax.learners.mql import effective_size, mql, propensity
 from metadqn_jax.learners.pearl import Gaussian, Natural, divergence, draw, gaussian_of, pearl, unit
 from metadqn_jax.learners.rl2 import rl2
-from metadqn_jax.learners.varibad import belief, constant, gaussian, varibad
+from metadqn_jax.learners.varibad import belief, gaussian, told, varibad
 from metadqn_jax.memories.gru import gru
 from metadqn_jax.types import Lifetime, Span, Spec, Transition
 
@@ -231,7 +231,7 @@ def test_only_decoding_trains_varibads_encoder_and_only_the_td_loss_its_network(
 def test_what_acts_is_rl2_with_the_belief_as_its_memory():
     learner, twin = (
         make_varibad(),
-        rl2(reading(2 * LATENT), constant(belief(MEMORY, LATENT)), loss=lambda step: LOSS, length=LENGTH),
+        rl2(reading(2 * LATENT), told(belief(MEMORY, LATENT)), loss=lambda step: LOSS, length=LENGTH),
     )
     slow, seen = started(learner), experience(LENGTH, 1, 1)
     acting = slow._replace(params=slow.params.actor, target=slow.target.actor)

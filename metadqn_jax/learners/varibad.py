@@ -49,7 +49,7 @@ def varibad(
     RL² (`rl2`, with its trials of `length` transitions) whose memory is read as a `belief` q_t(z), the TD loss giving the
     encoder no gradient; plus `weight` · −ELBO / length, which alone trains it: from z ~ q_t, two perceptrons with `hidden`
     layers decode the rewards and successors of all transitions, past and future, −ELBO being the squared errors plus
-    `kl` · KL(q_t ‖ q_{t−1}), with q_{−1} = N(0, I). `network` reads [2 · latent]: the belief's mean and log variance.
+    `kl` · KL(q_t ‖ q_{t−1}), with q_{−1} = N(0, I). `network` reads [2 · latent]: the belief's mean and variance.
 
     Rewards are centred as in `rl2`, for the decoder too, and else unscaled.
     Differs from the paper: Peng's Q(λ) in place of PPO; the lifetime is decoded from `moments` of the beliefs alone, evenly
@@ -63,7 +63,7 @@ def varibad(
     check_real("weight", weight)
     latent = size // 2
     encoder = belief(memory, latent)
-    actor = rl2(network, constant(encoder), loss=loss, length=length)
+    actor = rl2(network, told(encoder), loss=loss, length=length)
     action = jax.eval_shape(lambda: spec.head.embed(blank(spec).action)).size
     reward_decoder = perceptron(latent + 2 * spec.observation.size + action, 1, hidden=hidden)
     obs_decoder = perceptron(latent + spec.observation.size + action, spec.observation.size, hidden=hidden)
@@ -150,9 +150,15 @@ def gaussian(context: Array) -> Gaussian:
     return Gaussian(*jnp.split(context, 2, axis=-1))
 
 
-def constant(memory: Memory) -> Memory:
-    """`memory` whose streams give its parameters no gradient."""
-    return memory._replace(
-        trace=lambda params, stream: memory.trace(trees.stop(params), stream),
-        recall=lambda params, trace, obs, after: memory.recall(trees.stop(params), trace, obs, after),
+def told(encoder: Memory) -> Memory:
+    """A `belief` as what acts reads it: means and variances [2 · latent], whose streams give the encoder no gradient."""
+
+    def tell(context):
+        mean, log_variance = gaussian(context)
+        return jnp.concatenate([mean, jnp.exp(log_variance)], -1)
+
+    return encoder._replace(
+        read=lambda params, state, obs: tell(encoder.read(params, state, obs)),
+        trace=lambda params, stream: encoder.trace(trees.stop(params), stream),
+        recall=lambda params, trace, obs, after: tell(encoder.recall(trees.stop(params), trace, obs, after)),
     )
