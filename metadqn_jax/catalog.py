@@ -38,12 +38,7 @@ from metadqn_jax.tasks.wrappers import observed
 from metadqn_jax.training import cvar
 from metadqn_jax.types import Span, Spec
 
-FAMILIES: dict[str, Callable[[], Family]] = {
-    "navigation": navigation,
-    "cartpole": cartpole,
-    "tabular": tabular,
-    "gridnavi": gridnavi,
-}
+FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (navigation, cartpole, tabular, gridnavi)}
 MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
     "recurrence": lambda spec, length: linear_recurrence(spec),
@@ -129,7 +124,8 @@ def _pearl(parts: Parts, steps: int) -> MetaLearner:
 
 
 def _varibad(parts: Parts, steps: int) -> MetaLearner:
-    return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer_at, length=parts.recipe.span.segments)
+    sizes: dict[str, Any] = {"length": parts.recipe.span.segments, "weight": 3.0}
+    return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer_at, **sizes)
 
 
 def _mql(parts: Parts, steps: int) -> MetaLearner:
@@ -145,6 +141,12 @@ def _one_stream(family: Family) -> Family:
     """The same experience in a row, for learners that read it in its order."""
     span = family.recipe.span
     return family._replace(recipe=dataclasses.replace(family.recipe, span=Span(span.segments, span.steps * span.streams, 1)))
+
+
+def _seen_widely(family: Family) -> Family:
+    """In trials that training explores widely: a belief holds no more of the task than it takes to decode what was seen."""
+    lived = in_trials(family)
+    return lived._replace(recipe=dataclasses.replace(lived.recipe, query_epsilon=1.0, last_epsilon=0.5))
 
 
 _inner = {"takes": (*SPAN, *INNER)}
@@ -174,7 +176,7 @@ LEARNERS = {
         _varibad,
         memory="gru",
         context=lambda _: (10,),
-        **_lives,
+        **{**_lives, "prepare": _seen_widely},
     ),
     "pearl": _alike(
         "a posterior over tasks, acting on draws", "Rakelly et al. 2019", _pearl, judge=by_segments, context=lambda _: (5,)

@@ -27,8 +27,18 @@ def share(table, k):
     return (np.asarray(table["returns"])[..., k].mean(1) - low) / (high - low)
 
 
-@pytest.mark.parametrize("learner", ["maml", "fomaml"])
-@pytest.mark.parametrize(("family", "reached"), [("navigation", 0.5), ("tabular", 0.6)])
+LADDER = [
+    ("navigation", "maml", 0.5),
+    ("navigation", "fomaml", 0.5),
+    ("navigation", "meta_sgd", 0.5),
+    ("navigation", "cavia", 0.6),
+    ("tabular", "maml", 0.6),
+    ("tabular", "fomaml", 0.6),
+    ("tabular", "anil", 0.6),
+]
+
+
+@pytest.mark.parametrize(("family", "learner", "reached"), LADDER)
 def test_meta_learners_adapt(family, learner, reached):
     table = learn(family, learner, 500)
     assert (share(table, 3) > reached).all()
