@@ -1,6 +1,6 @@
-"""What the command line can name: families, learners, memories and options, and how they become a program.
+"""What the command line can name: families, learners and memories.
 
-With `cli`, the only place that maps names to factories.
+With `options` and `cli`, the only place that maps names to factories.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metadqn_jax import networks, programs
-from metadqn_jax.checks import check_name, require
+from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import Judge, by_episodes, by_segments, by_steps
 from metadqn_jax.learners import descent, multitask
 from metadqn_jax.learners.anil import anil
@@ -27,7 +27,7 @@ from metadqn_jax.memories.gru import gru
 from metadqn_jax.memories.linear_attention import linear_attention
 from metadqn_jax.memories.linear_recurrence import linear_recurrence
 from metadqn_jax.memories.transformer import transformer
-from metadqn_jax.programs import Parts, Program
+from metadqn_jax.programs import Parts
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.classic import cartpole
 from metadqn_jax.tasks.gridnavi import gridnavi
@@ -35,7 +35,6 @@ from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.wrappers import observed
-from metadqn_jax.training import cvar
 from metadqn_jax.types import Span, Spec
 
 FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (navigation, cartpole, tabular, gridnavi)}
@@ -143,10 +142,14 @@ def _one_stream(family: Family) -> Family:
     return family._replace(recipe=dataclasses.replace(family.recipe, span=Span(span.segments, span.steps * span.streams, 1)))
 
 
-def _seen_widely(family: Family) -> Family:
-    """In trials that training explores widely: a belief holds no more of the task than it takes to decode what was seen."""
-    lived = in_trials(family)
-    return lived._replace(recipe=dataclasses.replace(lived.recipe, query_epsilon=1.0, last_epsilon=0.5))
+def _with(prepare: Callable[[Family], Family] = lambda family: family, **changes: Any) -> Callable[[Family], Family]:
+    """`prepare`, and the recipe changed to what a learner needs on every family."""
+
+    def prepared(family: Family) -> Family:
+        family = prepare(family)
+        return family._replace(recipe=dataclasses.replace(family.recipe, **changes))
+
+    return prepared
 
 
 _inner = {"takes": (*SPAN, *INNER)}
@@ -168,7 +171,13 @@ LEARNERS = {
         context=lambda _: (8,),
         **_inner,
     ),
-    "imaml": _alike("MAML by the implicit derivative", "Rajeswaran et al. 2019", _descent(imaml), **_inner),
+    "imaml": _alike(
+        "MAML by the implicit derivative",
+        "Rajeswaran et al. 2019",
+        _descent(imaml, strength=0.2),
+        prepare=_with(inner_rate=0.3, inner_steps=15, outer_rate=3e-3),
+        **_inner,
+    ),
     "rl2": _alike("a memory of the trial, read by a Q-network", "Duan et al. 2016", _rl2, **_reads, **_lives),
     "varibad": _alike(
         "RL² on a belief that decodes the task",
@@ -176,7 +185,7 @@ LEARNERS = {
         _varibad,
         memory="gru",
         context=lambda _: (10,),
-        **{**_lives, "prepare": _seen_widely},
+        **{**_lives, "prepare": _with(in_trials, query_epsilon=1.0, last_epsilon=0.5)},  # it decodes only what it saw
     ),
     "pearl": _alike(
         "a posterior over tasks, acting on draws", "Rakelly et al. 2019", _pearl, judge=by_segments, context=lambda _: (5,)
@@ -214,41 +223,3 @@ def learners_of(
     adapting = entry.judge(recipe, programs.make_explore(recipe), family.horizon).steps
     choices = choices or {}
     return entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, adapting, **choices)
-
-
-def check_options(entry: Entry, options: Any) -> None:
-    """Raise `Misuse` on an option that the learner does not take."""
-    for name in (*SPAN, *INNER, "memory"):
-        given = getattr(options, name) is not None
-        option, taken = name.replace("_", "-"), ", ".join(key for key, one in LEARNERS.items() if name in one.takes)
-        require(not given or name in entry.takes, f"--{option} needs one of {taken}, got {options.learner}; drop it.")
-
-
-def recipe_of(family: Family, options: Any) -> Recipe:
-    """The family's recipe with what the options change."""
-    named = {"outer_steps": options.steps}
-    for name in ("inner_steps", "inner_rate", "outer_rate", "meta_batch", "discount", "query_epsilon", "hidden"):
-        named[name] = getattr(options, name)
-    for name in ("dueling", "layer_norm"):
-        named[name] = getattr(options, name) or None
-    span = {"steps": options.segment_steps, "streams": options.streams}
-    changed = dataclasses.replace(family.recipe.span, **{name: value for name, value in span.items() if value is not None})
-    return dataclasses.replace(
-        family.recipe, span=changed, **{name: value for name, value in named.items() if value is not None}
-    )
-
-
-def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> tuple[Program, Recipe]:
-    """The program that the options name, and its recipe. Raises `Misuse`."""
-    entry = check_name("learner", options.learner, LEARNERS)
-    check_options(entry, options)
-    choices = {}
-    for name, value, table in (("bootstrap", options.bootstrap, BOOTSTRAPS), ("target", options.target, TARGETS)):
-        if value is not None:
-            choices[name] = check_name(name, value, table)
-    family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
-    recipe = recipe_of(family, options)
-    learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices)
-    sizes: dict[str, Any] = {"capacity": options.capacity, "chunk": options.chunk, "tasks": tasks, "steps": steps}
-    objective = None if options.cvar is None else cvar(options.cvar)
-    return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe

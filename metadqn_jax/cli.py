@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from metadqn_jax import checkpoints, report, runs
-from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, build
+from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES
 from metadqn_jax.checks import Misuse, check_count, require
+from metadqn_jax.options import build
 from metadqn_jax.progress import Dashboard
 from metadqn_jax.tasks.base import Recipe
 

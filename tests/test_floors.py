@@ -31,6 +31,7 @@ FLOORS = [
     {"checkpoints", "report", "progress", "sweep"},
     {"runs"},
     {"catalog"},
+    {"options"},
     {"cli"},
 ]
 MODULES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.py") if path.stem != "__init__")

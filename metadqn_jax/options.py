@@ -1,0 +1,49 @@
+"""How the command line's options become a program."""
+
+import dataclasses
+from typing import Any
+
+from metadqn_jax import programs
+from metadqn_jax.catalog import BOOTSTRAPS, FAMILIES, INNER, LEARNERS, SPAN, TARGETS, Entry, learners_of
+from metadqn_jax.checks import check_name, require
+from metadqn_jax.programs import Program
+from metadqn_jax.tasks.base import Family, Recipe
+from metadqn_jax.training import cvar
+
+
+def check_options(entry: Entry, options: Any) -> None:
+    """Raise `Misuse` on an option that the learner does not take."""
+    for name in (*SPAN, *INNER, "memory"):
+        given = getattr(options, name) is not None
+        option, taken = name.replace("_", "-"), ", ".join(key for key, one in LEARNERS.items() if name in one.takes)
+        require(not given or name in entry.takes, f"--{option} needs one of {taken}, got {options.learner}; drop it.")
+
+
+def recipe_of(family: Family, options: Any) -> Recipe:
+    """The family's recipe with what the options change."""
+    named = {"outer_steps": options.steps}
+    for name in ("inner_steps", "inner_rate", "outer_rate", "meta_batch", "discount", "query_epsilon", "hidden"):
+        named[name] = getattr(options, name)
+    for name in ("dueling", "layer_norm"):
+        named[name] = getattr(options, name) or None
+    span = {"steps": options.segment_steps, "streams": options.streams}
+    changed = dataclasses.replace(family.recipe.span, **{name: value for name, value in span.items() if value is not None})
+    return dataclasses.replace(
+        family.recipe, span=changed, **{name: value for name, value in named.items() if value is not None}
+    )
+
+
+def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> tuple[Program, Recipe]:
+    """The program that the options name, and its recipe. Raises `Misuse`."""
+    entry = check_name("learner", options.learner, LEARNERS)
+    check_options(entry, options)
+    choices = {}
+    for name, value, table in (("bootstrap", options.bootstrap, BOOTSTRAPS), ("target", options.target, TARGETS)):
+        if value is not None:
+            choices[name] = check_name(name, value, table)
+    family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
+    recipe = recipe_of(family, options)
+    learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices)
+    sizes: dict[str, Any] = {"capacity": options.capacity, "chunk": options.chunk, "tasks": tasks, "steps": steps}
+    objective = None if options.cvar is None else cvar(options.cvar)
+    return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe
