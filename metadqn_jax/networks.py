@@ -121,7 +121,9 @@ class _Scorer(nn.Module):
 
         x = jnp.ravel(obs).astype(jnp.float32)[None]
         each = layer(self.embedding, "each", context, x)  # [actions, units]
-        pooled = jnp.concatenate([each.mean(0, keepdims=True), each.max(0, keepdims=True)], 1)
+        # Gathered, for the derivative of a maximum looks for what equals it: NaN where XLA rounds its copies differently.
+        top = jnp.take_along_axis(each, jnp.argmax(each, 0, keepdims=True), 0)
+        pooled = jnp.concatenate([each.mean(0, keepdims=True), top], 1)
         values = nn.Dense(1, name="head")(layer(self.scoring, "score", each[rows], pooled))[:, 0]
         if not self.dueling:
             return values
