@@ -18,6 +18,7 @@ from rich.console import Console
 
 from metadqn_jax import figures, programs, report, stats
 from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
+from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
@@ -47,12 +48,13 @@ class Options:
 
 def run(family_name, learner_name, options):
     """One learner's row: its returns after each segment or episode, and what they cost."""
-    began, entry = time.process_time(), LEARNERS[learner_name]
+    began, entry = time.process_time(), check_name("learner", learner_name, LEARNERS)
     entry = entry._replace(judge=by_segments) if entry.judge is by_steps else entry
+    budget = check_name("task family", family_name, BUDGETS)
     family = entry.prepare(FAMILIES[family_name]())
     recipe, trains = family.recipe, learner_name != "scratch"
     per_step = recipe.meta_batch * recipe.span.transitions
-    steps = 2 if options.quick else max(1, BUDGETS[family_name] // per_step) if trains else 1
+    steps = 2 if options.quick else max(1, budget // per_step) if trains else 1
     recipe = dataclasses.replace(recipe, outer_steps=steps)
     learner, _ = learners_of(entry, family, recipe)
     changed = [dataclasses.replace(recipe, **changes) for changes in CANDIDATES.get(learner_name, [{}])]

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from metadqn_jax import programs, stats
 from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
+from metadqn_jax.checks import check_name
+from metadqn_jax.planners.gridnavi import bayes_optimal
 from metadqn_jax.sweep import sweep
 
 CASES = {  # (family, memory, changes to the family's recipe for trials)
@@ -20,8 +22,8 @@ CASES = {  # (family, memory, changes to the family's recipe for trials)
     "gridnavi, GRU": ("gridnavi", "gru", {}),
 }
 REFERENCES = {
-    "tabular": "random 100.1; RL² 156.2 and SNAIL 159.0 (Duan et al. 2016; Mishra et al. 2018); known MDP 218.7",
-    "gridnavi": "random −4.9; Bayes optimum 37.2143",
+    "tabular": "published: RL² 156.2, SNAIL 159.0 (Duan et al. 2016; Mishra et al. 2018)",
+    "gridnavi": f"Bayes optimum {bayes_optimal(4).sum():.4f}",
 }
 
 
@@ -42,7 +44,7 @@ class Options:
 def run(name, options, console):
     """The result of one case, as it goes into experiments/results/trials.json."""
     began, entry = time.process_time(), LEARNERS["rl2"]
-    family_name, memory, changes = CASES[name]
+    family_name, memory, changes = check_name("case", name, CASES)
     family = entry.prepare(FAMILIES[family_name]())
     recipe = dataclasses.replace(family.recipe, **changes, **({"outer_steps": 2, "meta_batch": 4} if options.quick else {}))
     learners = learners_of(entry, family, recipe, memory=memory)
@@ -51,7 +53,7 @@ def run(name, options, console):
     steps = recipe.outer_steps
 
     def say(done, metrics):
-        console.print(f"{name}: {done}/{steps}, reward a step {metrics['reward_first'][:, -1].mean():.3f}", highlight=False)
+        console.print(f"{name}: {done}/{steps}, loss {metrics['loss'][:, -1].mean():.3f}", highlight=False)
 
     table = sweep(lambda hyper: program, {}, range(options.seeds), steps=steps, chunk=max(1, steps // 10), progress=say)
     episodes = np.asarray(table["returns"])
@@ -86,16 +88,20 @@ def main(options: Options) -> None:
 
 def markdown(results):
     """The table of the README."""
-    lines = ["| RL² over a trial | return | seeds | episodes 1, 2, last | CPU-s a seed |", "|---|---:|---|---|---:|"]
+    lines = [
+        "| RL² over a trial | return | seeds | episodes 1, 2, last | random | CPU-s a seed |",
+        "|---|---:|---|---|---:|---:|",
+    ]
     for name in filter(results.get, CASES):
         one, episodes = results[name], results[name]["by_episode"]
         spread = (one["ci95"][1] - one["ci95"][0]) / 2
         seeds = ", ".join(f"{value:.1f}" for value in one["by_seed"])
         shown = ", ".join(f"{episodes[i]:.2f}" for i in (0, 1, -1))
         lines.append(
-            f"| {name} | {one['trial']:.2f} ± {spread:.2f} | {seeds} | {shown} | {one['cpu_seconds'] // one['seeds']} |"
+            f"| {name} | {one['trial']:.2f} ± {spread:.2f} | {seeds} | {shown} "
+            f"| {one['random']:.1f} | {one['cpu_seconds'] // one['seeds']} |"
         )
-    return "\n".join(lines + [f"| *{family}: {line}* | | | | |" for family, line in REFERENCES.items()]) + "\n"
+    return "\n".join(lines + [f"| *{family}: {line}* | | | | | |" for family, line in REFERENCES.items()]) + "\n"
 
 
 if __name__ == "__main__":

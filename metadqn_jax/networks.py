@@ -77,7 +77,7 @@ def mlp(
 ) -> QNetwork:
     """A multilayer perceptron over the flattened observation; with `dueling`, Wang et al. 2016, eq. 9.
 
-    `context` is the size of the vector that a learner appends to the observation (CAVIA, PEARL), 0 for none. Raises `Misuse`.
+    `context` is the size of the vector that a learner appends to the observation, 0 for none. Raises `Misuse`.
 
     >>> import jax
     >>> from metadqn_jax.actions import discrete

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from metadqn_jax import replay, trees
 from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.learners.base import MetaLearner, views_of
-from metadqn_jax.learners.rl2 import Recurrent, check_context, in_order
+from metadqn_jax.learners.rl2 import Recurrent, check_context, check_one_stream, in_order
 from metadqn_jax.memories.base import Memory, blank
 from metadqn_jax.td import Loss
 from metadqn_jax.types import Array, Params, QNetwork, Span, Spec, Transition
@@ -56,7 +56,7 @@ def mql(
     check_real("the ridge", ridge, least=1e-6)
     check_context(network, memory)
     require(span.segments >= 2, f"MQL must read a segment before another, got span.segments={span.segments}; raise it to 2.")
-    require(span.streams == 1, f"a memory reads one stream in its order, got span.streams={span.streams}; set it to 1.")
+    check_one_stream(span.streams)
 
     def apply(params, obs, state):
         return network.apply(params.network, obs, memory.read(params.memory, state, obs))

@@ -84,12 +84,16 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
 
 def in_order(segment: Transition, steps: int | None = None) -> Transition:
     """The transitions [T] of a segment [T, E = 1]. Raises `Misuse` for parallel streams, whose order is undefined."""
-    streams = segment.reward.shape[1]
-    require(streams == 1, f"a memory reads one stream in its order, got span.streams={streams}; set it to 1.")
+    check_one_stream(segment.reward.shape[1])
     if steps is not None:
         length = segment.reward.shape[0]
         require(length == steps, f"a memory takes one transition at a time, got span.steps={length}; set it to {steps}.")
     return jax.tree.map(lambda leaf: leaf[:, 0], segment)
+
+
+def check_one_stream(streams: int) -> None:
+    """Raise `Misuse` for parallel streams."""
+    require(streams == 1, f"a memory reads one stream in its order, got span.streams={streams}; set it to 1.")
 
 
 def check_context(network: QNetwork, memory: Memory) -> None:
