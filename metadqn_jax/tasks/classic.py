@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.wrappers import scale_observation
 from metadqn_jax.types import Span
 
@@ -20,24 +21,16 @@ CARTPOLE_RECIPE = Recipe(
     query_epsilon=0.2,
     outer_steps=1_500,
 )
-CARTPOLE_TRIAL = Recipe(
+CARTPOLE_TRIAL = dataclasses.replace(
+    TRIAL,
     span=Span(segments=400, steps=1, streams=1),
     discount=0.95,
-    inner_trace=0.0,
     outer_trace=0.8,
     reward_scale=0.2,
-    query_epsilon=0.3,
     last_epsilon=0.03,
-    support_epsilon=None,
-    outer_rate=2e-3,
+    outer_rate=0.002,
     meta_batch=32,
-    outer_steps=1_000,
-    outer_clip=1.0,
-    warmup=100,
-    last_rate=0.02,
-    hidden=(128, 128),
-    dueling=True,
-    layer_norm=True,
+    outer_steps=1000,
 )
 
 

@@ -1,5 +1,7 @@
 """`gridnavi`: reach a goal on a 5x5 grid that is not shown (Zintgraf et al. 2020, VariBAD, section 5.1)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from metadqn_jax.environments.gridnavi import GridNavi
 from metadqn_jax.planners.gridnavi import candidates, known_goal_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskSplit, finite, separate
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 
 RECIPE = Recipe(
@@ -22,25 +25,14 @@ RECIPE = Recipe(
     inner_rate=0.3,
     outer_steps=1_000,
 )
-TRIAL = Recipe(
+TRIAL_RECIPE = dataclasses.replace(
+    TRIAL,
     span=Span(segments=60, steps=1, streams=1),
-    discount=0.9,
     last_discount=0.95,
-    inner_trace=0.0,
-    outer_trace=0.7,
-    reward_scale=0.3,
     query_epsilon=0.5,
     last_epsilon=0.03,
-    support_epsilon=None,
-    outer_rate=3e-3,
-    meta_batch=64,
-    outer_steps=4_000,
-    outer_clip=1.0,
-    warmup=100,
-    last_rate=0.02,
-    hidden=(128, 128),
-    dueling=True,
-    layer_norm=True,
+    outer_rate=0.003,
+    outer_steps=4000,
 )
 
 
@@ -75,4 +67,4 @@ def gridnavi(held_out: int = 0) -> Family:
     def optimum(key, task):
         return known_goal_return(task.goal, horizon)
 
-    return Family(tasks, RECIPE, horizon, optimum, features=lambda task: task.goal / 2 - 1.0, trial=TRIAL)
+    return Family(tasks, RECIPE, horizon, optimum, features=lambda task: task.goal / 2 - 1.0, trial=TRIAL_RECIPE)

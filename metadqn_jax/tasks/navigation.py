@@ -1,11 +1,14 @@
 """`navigation`: reach a goal that is not shown, drawn uniformly from the square [−1, 1]²."""
 
+import dataclasses
+
 import jax
 
 from metadqn_jax.environments.navigation import Navigation
 from metadqn_jax.planners.navigation import best_return
 from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 
 RECIPE = Recipe(
@@ -18,24 +21,11 @@ RECIPE = Recipe(
     inner_rate=1.0,
     outer_steps=2_500,
 )
-TRIAL = Recipe(
+TRIAL_RECIPE = dataclasses.replace(
+    TRIAL,
     span=Span(segments=80, steps=1, streams=1),
     discount=0.8,
-    inner_trace=0.0,
-    outer_trace=0.7,
     reward_scale=1.0,
-    query_epsilon=0.3,
-    last_epsilon=0.1,
-    support_epsilon=None,
-    outer_rate=4e-3,
-    meta_batch=64,
-    outer_steps=1_500,
-    outer_clip=1.0,
-    warmup=100,
-    last_rate=0.02,
-    hidden=(128, 128),
-    dueling=True,
-    layer_norm=True,
 )
 
 
@@ -57,4 +47,4 @@ def navigation() -> Family:
         return best_return(state.position, task.goal, stride=task.stride, horizon=env.default_params.max_steps_in_episode)
 
     tasks = split(from_gymnax(env, vary))
-    return Family(tasks, RECIPE, env.default_params.max_steps_in_episode, optimum, lambda task: task.goal, TRIAL)
+    return Family(tasks, RECIPE, env.default_params.max_steps_in_episode, optimum, lambda task: task.goal, TRIAL_RECIPE)

@@ -10,6 +10,7 @@ from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.planners.tabular import value_iteration
 from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 
 RECIPE = Recipe(
@@ -22,25 +23,11 @@ RECIPE = Recipe(
     inner_rate=1.0,
     outer_steps=1_000,
 )
-TRIAL = Recipe(
-    span=Span(segments=100, steps=1, streams=1),
+TRIAL_RECIPE = dataclasses.replace(
+    TRIAL,
     discount=0.92,
-    inner_trace=0.0,
     outer_trace=0.5,
-    reward_scale=0.3,
-    query_epsilon=0.3,
-    last_epsilon=0.1,
-    support_epsilon=None,
-    outer_rate=4e-3,
-    meta_batch=64,
-    outer_steps=1_500,
-    outer_clip=1.0,
-    warmup=100,
-    last_rate=0.02,
     memory="attention",
-    hidden=(128, 128),
-    dueling=True,
-    layer_norm=True,
 )
 
 
@@ -66,5 +53,5 @@ def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
         return jnp.concatenate([states * task.transition.ravel(), task.reward.ravel()])
 
     base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon)
-    trial = dataclasses.replace(TRIAL, span=Span(10 * horizon, 1, 1))
+    trial = dataclasses.replace(TRIAL_RECIPE, span=Span(10 * horizon, 1, 1))
     return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum, features, trial)

@@ -6,8 +6,28 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import Misuse, check_count, require
-from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
-from metadqn_jax.types import Array, Spec, Step, Transition, World
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit, check_distribution
+from metadqn_jax.types import Array, Span, Spec, Step, Transition, World
+
+TRIAL = Recipe(  # where the families' recipes for trials start from
+    span=Span(segments=100, steps=1, streams=1),
+    discount=0.9,
+    inner_trace=0.0,
+    outer_trace=0.7,
+    reward_scale=0.3,
+    query_epsilon=0.3,
+    last_epsilon=0.1,
+    support_epsilon=None,
+    outer_rate=4e-3,
+    meta_batch=64,
+    outer_steps=1_500,
+    outer_clip=1.0,
+    warmup=100,
+    last_rate=0.02,
+    hidden=(128, 128),
+    dueling=True,
+    layer_norm=True,
+)
 
 
 class TrialWorld(NamedTuple):
