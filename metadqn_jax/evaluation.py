@@ -55,7 +55,7 @@ def by_segments(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
 def by_episodes(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
     """Judge by the episodes of a trial, which is what the recipe's span is about: `trial_returns`."""
     trial = {"span": recipe.span, "horizon": horizon}
-    points = tuple(range(1, recipe.span.segments // horizon + 1))
+    points = tuple(range(1, recipe.span.segments * recipe.span.steps // horizon + 1))
     returns = functools.partial(trial_returns, **trial)
     random = functools.partial(random_trial_returns, **trial)
     return Judge("episodes", points, (1, len(points)), recipe.inner_steps, returns, random)
@@ -129,11 +129,11 @@ def trial_returns(
 ) -> Array:
     """Return in each task of the episodes named by `points`, 1 being a trial's first, float32 [tasks, points].
 
-    distribution: of trials (`tasks.trials`) of as many episodes of `horizon` steps as the span's segments hold. The
+    distribution: of trials (`tasks.trials`) of as many episodes of `horizon` steps as the span holds. The
     learner lives through whole trials with ε = 0; each number is the mean over `episodes` of them. Raises `Misuse`.
     """
     _check_points("episodes", points, least=1)
-    count = span.segments // horizon
+    count = span.segments * span.steps // horizon
     require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
 
     def one(key, task):
@@ -199,7 +199,7 @@ def random_trial_returns(
 
     distribution: of trials, as in `trial_returns`.
     """
-    act, count = _at_random(distribution), span.segments // horizon
+    act, count = _at_random(distribution), span.segments * span.steps // horizon
     trials = -(-episodes // count)
 
     def one(key, task):

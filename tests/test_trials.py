@@ -151,7 +151,7 @@ def test_episode_returns_are_sums_between_start_flags():
     segments = jax.tree.map(lambda leaf: leaf[:, None, None], seen)
     np.testing.assert_array_equal(jax.jit(lambda seen: episode_returns(seen, 3))(segments), [6.0, 4.0, 18.0])
     two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf], 1), seen)
-    with pytest.raises(Misuse, match=r"shape \[steps\] or \[K, 1, 1\], got \[7, 2\]"):
+    with pytest.raises(Misuse, match=r"shape \[steps\] or \[K, T, 1\], got \[7, 2\]"):
         episode_returns(two, 3)
 
 

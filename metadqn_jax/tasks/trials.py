@@ -83,15 +83,15 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
 
 
 def episode_returns(experience: Transition, episodes: int) -> Array:
-    """The undiscounted return [episodes] of each episode of one whole trial, a Transition [steps] or [K, 1, 1].
+    """The undiscounted return [episodes] of each episode of one whole trial, a Transition [steps] or [K, T, 1].
 
     Episodes are told apart by the start flag, which `trial` leaves at obs[..., -2]: no wrapper may stand between.
     Episodes that did not begin have 0. Raises `Misuse` on more than one stream.
     """
     shape = experience.reward.shape
     require(
-        experience.reward.size == shape[0],
-        f"the experience of one trial must have the shape [steps] or [K, 1, 1], got {list(shape)}; vmap over streams.",
+        len(shape) == 1 or shape[-1] == 1,
+        f"the experience of one trial must have the shape [steps] or [K, T, 1], got {list(shape)}; vmap over streams.",
     )
     episode = jnp.cumsum(experience.obs[..., -2].ravel() > 0.5) - 1
     return jnp.zeros(episodes).at[episode].add(experience.reward.ravel())
