@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from flax import linen as nn
 
@@ -251,6 +252,35 @@ def test_reptile_gradient_points_from_where_adaptation_ends_to_the_start():
     assert jnp.allclose(value, trees.squared_norm(difference) / 2)
 
 
+# --- iMAML
+
+
+def test_nesterov_follows_optax():
+    rule, twin = descent.nesterov(0.1, 0.9, clip=0.5), optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1, 0.9, True))
+    weights = same = slow_of(LEARNERS["maml"]()).params.start
+    state, twin_state = rule.begin(weights), twin.init(weights)
+    for step in range(3):
+        gradient = trees.scale(0.3 * (step + 1), weights)  # the first is within the bound, the last beyond it
+        weights, state = rule.update((), state, step, weights, gradient)
+        updates, twin_state = twin.update(gradient, twin_state)
+        same = optax.apply_updates(same, updates)
+    assert distance(weights, same) < 1e-12
+
+
+def test_each_problem_of_imaml_begins_with_no_velocity():
+    learner = make(imaml.imaml, momentum=0.9)
+    slow = slow_of(learner)
+    fast, _ = learner.adapt(key(), slow, learner.begin(key(), slow), segment(0))
+    weights = fast.weights
+    second, _ = learner.adapt(key(), slow, fast, segment(1))
+    at_rest = fast._replace(rule=learner.begin(key(), slow).rule, steps=jnp.zeros_like(fast.steps))
+    again, _ = learner.adapt(key(), slow, at_rest, segment(1))
+    assert distance(second.weights, again.weights) < 1e-12
+    assert distance(second.weights, weights) > 1e-3
+    moving = fast._replace(steps=jnp.ones_like(fast.steps))  # as if in the midst of a problem: the velocity counts
+    assert distance(learner.adapt(key(), slow, moving, segment(1))[0].weights, again.weights) > 1e-3
+
+
 STRENGTH = 2.0
 
 
@@ -297,7 +327,14 @@ def test_a_problem_that_is_not_solved_is_reported():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bootstrap": descent.from_current}, {"strength": -1.0}, {"iterations": 0}, {"tolerance": -1.0}, {"clip": -1.0}],
+    [
+        {"bootstrap": descent.from_current},
+        {"strength": -1.0},
+        {"iterations": 0},
+        {"tolerance": -1.0},
+        {"clip": -1.0},
+        {"momentum": 2.0},
+    ],
 )
 def test_what_imaml_refuses(wrong):
     with pytest.raises(Misuse) as caught:

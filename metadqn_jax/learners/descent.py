@@ -73,6 +73,21 @@ def sgd(rate: Any, clip: Any = 1.0) -> Rule:
     return Rule(rates=lambda weights: (), begin=lambda weights: (), update=update)
 
 
+def nesterov(rate: Any, momentum: Any, clip: Any = 1.0) -> Rule:
+    """`sgd` along g + momentum · v, where v ← momentum · v + g (Sutskever et al. 2013, eq. 3). Raises `Misuse` as it does."""
+    check_real("the inner rate", rate)
+    check_real("the inner clip", clip)
+    check_real("the inner momentum", momentum, most=1.0)
+
+    def update(rates, velocity, step, weights, gradient):
+        gradient = trees.clip(gradient, clip)
+        velocity = trees.add(trees.scale(momentum, velocity), gradient)
+        ahead = trees.add(gradient, trees.scale(momentum, velocity))
+        return trees.subtract(weights, trees.scale(rate, ahead)), velocity
+
+    return Rule(rates=lambda weights: (), begin=lambda weights: trees.scale(0.0, weights), update=update)
+
+
 # --- the penalty on weights that leave the start: (weights, start_weights) -> scalar, added to the inner loss
 
 
