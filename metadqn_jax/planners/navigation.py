@@ -24,7 +24,7 @@ def best_return(
     offset = jnp.sort(jnp.abs(goal - start), descending=True)  # the octant 0° … 45°, by reflections of the square
     sizes = (reach + margin, reach + margin, 2 * margin, 2 * margin)
     counts = jnp.stack(jnp.meshgrid(*(jnp.arange(size + 1.0) - margin for size in sizes), indexing="ij"), -1)
-    x, y = jnp.moveaxis(stride * counts @ jnp.array(BASIS), -1, 0)
+    x, y = jnp.moveaxis(stride * jnp.matmul(counts, jnp.array(BASIS), precision="highest"), -1, 0)
     cost = jnp.hypot(x - offset[0], y - offset[1])
 
     def back(value, _):
