@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metadqn_jax.actions import Support, discrete
+from metadqn_jax.actions import Support, discrete, grid, held
 from metadqn_jax.checks import Misuse
+from metadqn_jax.loops import repeat
 
 A, DRAWS = 4, 4_000
 HEADS = {"plain": discrete(A), "support": discrete(A, Support(-2.0, 6.0, 5))}
@@ -87,3 +88,66 @@ def test_the_environment_takes_the_index_itself():
 def test_impossible_sizes_are_refused_in_one_sentence(build):
     with pytest.raises(Misuse, match=r"^[^\n]*must be[^\n]*; [^\n]*\.$"):
         build()
+
+
+# --- boxes
+
+
+def test_a_grid_has_every_combination_of_levels():
+    head = grid([-0.1, 0.0], [0.1, 3.0], 4)
+    assert head.width == 16
+    levels = [(x, y) for x in np.linspace(-0.1, 0.1, 4) for y in np.linspace(0, 3, 4)]
+    decoded = jax.vmap(head.decode)(jnp.arange(16))
+    assert decoded.dtype == jnp.float32
+    np.testing.assert_allclose(decoded, levels, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(grid([0.0], [1.0], 2).decode)(jnp.arange(2)), [[0.0], [1.0]])
+
+
+@pytest.mark.parametrize(("low", "high"), [([0, 0], [1]), ([0], [np.inf]), ([-np.inf], [1]), (0.0, 1.0), ([0, 1], [1, 1])])
+def test_a_grid_needs_a_bounded_box(low, high):
+    with pytest.raises(Misuse, match=r"^a grid must lie in a box with finite bounds [^\n]*; bound it\.$"):
+        grid(low, high, 3)
+
+
+def test_a_grid_needs_levels_and_not_too_many_cells():
+    with pytest.raises(Misuse, match=r"^bins must be a whole number of at least 2, got 1; change bins\.$"):
+        grid([0], [1], 1)
+    with pytest.raises(Misuse, match=r"^a grid must have at most 128 cells, got 3\^6 = 729; lower bins, .*\.$"):
+        grid([0] * 6, [1] * 6, 3)
+
+
+def explored(head, epsilon, steps, lives):
+    """Actions [lives, steps] of streams whose greedy action is 2."""
+
+    def one(key):
+        return repeat(key, steps, lambda key, t, carry: head.perturb(key, carry, jnp.int32(2), epsilon), head.rest())[1]
+
+    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), lives)))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
+def test_held_actions_come_in_runs_and_keep_the_share_of_exploration(epsilon):
+    lives, steps, hold = 400, 60, 5
+    actions = explored(held(HEADS["plain"], hold), epsilon, steps, lives)
+    off = actions != 2  # three in four drawn actions
+    share = off[:, 20:].mean(1)  # the first steps are not yet as the later ones
+    error = max(share.std(), 1e-6) / np.sqrt(lives)
+    assert abs(share.mean() - 0.75 * epsilon) < 4.5 * error + 1e-6
+    changes = np.diff(actions, axis=1) != 0
+    into = (~off[:, :-1] & off[:, 1:])[:, : steps - hold]  # a wandering action that begins lasts
+    for i, t in np.argwhere(into):
+        assert not changes[i, t + 1 : t + hold].any()
+    assert into.any() == (epsilon > 0)
+    if epsilon == 1.0:
+        assert (actions.reshape(lives, -1, hold) == actions.reshape(lives, -1, hold)[..., :1]).all()
+        check_frequencies(actions[:, ::hold].ravel()[:DRAWS], np.full(A, 1 / A))
+
+
+def test_holding_for_one_step_is_no_holding():
+    actions = explored(held(HEADS["plain"], 1), 0.4, 10, 400)
+    check_frequencies(actions.ravel(), 0.6 * (np.arange(A) == 2) + 0.4 / A)
+
+
+def test_an_action_is_held_for_a_step_at_least():
+    with pytest.raises(Misuse, match="steps must be a whole number of at least 1"):
+        held(HEADS["plain"], 0)

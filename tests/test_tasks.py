@@ -10,7 +10,7 @@ from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.navigation import DIRECTIONS, Navigation
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.loops import repeat
-from metadqn_jax.tasks.base import fingerprint, finite, sample_tasks, separate, split
+from metadqn_jax.tasks.base import fingerprint, finite, reserve, sample_tasks, separate, split, withhold
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.wrappers import observe_task, scale_observation
 
@@ -87,6 +87,26 @@ def test_separate_sets_may_not_overlap(plane):
     assert rows(goals_of(3, sides.test, 50)) == rows(np.float32([(0.5, 0.6), (0.7, 0.8)]))
     with pytest.raises(Misuse, match="at least one train and one test task"):
         separate(plane, first, jax.tree.map(lambda leaf: leaf[:0], second))
+
+
+def test_what_is_reserved_for_testing_is_never_drawn_for_training(plane):
+    every = grid(plane, [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6), (0.7, 0.8)])
+    kept = jax.tree.map(lambda leaf: leaf[1:3], every)
+    sides = reserve(finite(plane, every), kept)
+    assert rows(goals_of(2, sides.train, 100)) == rows(np.float32([(0.1, 0.2), (0.7, 0.8)]))
+    assert rows(goals_of(3, sides.test, 100)) == rows(np.float32([(0.3, 0.4), (0.5, 0.6)]))
+    with pytest.raises(Misuse, match=r"the 4 tasks that are for testing alone must leave some .*; keep fewer of them\.$"):
+        reserve(finite(plane, every), every)
+
+
+def test_what_is_withheld_is_the_same_each_time(plane):
+    every = grid(plane, np.random.default_rng(0).uniform(-1, 1, (12, 2)))
+    first, second = (withhold(plane, every, 5) for _ in range(2))
+    train, test = (rows(goals_of(4, side, 300)) for side in first)
+    assert (len(train), len(test), len(train | test)) == (7, 5, 12)
+    assert test == rows(goals_of(5, second.test, 300))
+    with pytest.raises(Misuse, match=r"held_out must leave a task to train on, got 12 of 12; lower it\.$"):
+        withhold(plane, every, 12)
 
 
 def test_finite_draws_uniformly(plane):

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metadqn_jax.checks import check_real, check_same, require
+from metadqn_jax.checks import check_count, check_real, check_same, require
 from metadqn_jax.types import Array, Key, Span, Spec, Step, Task, Transition, World
 
 
@@ -27,7 +28,10 @@ class TaskDistribution(NamedTuple):
 
 
 class TaskSplit(NamedTuple):
-    """Two distributions that share no task, made by `split` or `separate`, which see to that, unless a family says why not."""
+    """Two distributions that share no task, unless a family says why not.
+
+    Made by `split`, `reserve`, `separate` or `withhold`, which see to that.
+    """
 
     train: TaskDistribution
     test: TaskDistribution
@@ -120,27 +124,52 @@ def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:
     def is_test(task):
         return fingerprint(task) < border
 
-    with jax.ensure_compile_time_eval():
-        sides = jax.jit(lambda key: jax.vmap(lambda k: is_test(distribution.sample(k)))(jax.random.split(key, 1024)))
-        drawn = sides(jax.random.key(0))
+    drawn = _answers(distribution, is_test)
     for name, empty in (("test", not drawn.any()), ("train", drawn.all())):
         require(
             not empty,
             f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share.",
         )
 
-    def side(wanted):
-        def sample(key):
-            def redraw(state):
-                i, _ = state
-                return i + 1, distribution.sample(jax.random.fold_in(key, i))
+    return TaskSplit(train=_redrawn(distribution, is_test), test=_redrawn(distribution, lambda task: ~is_test(task)))
 
-            start = redraw((jnp.int32(0), None))
-            return jax.lax.while_loop(lambda state: is_test(state[1]) != wanted, redraw, start)[1]
 
-        return distribution._replace(sample=sample)
+def reserve(distribution: TaskDistribution, test: Task) -> TaskSplit:
+    """The finite set `test`, a pytree with a leading [tasks], for testing alone: train draws from p(τ) what is not in it.
 
-    return TaskSplit(train=side(False), test=side(True))
+    Raises `Misuse` where 1,024 draws are all in it.
+    """
+    prints = jax.jit(jax.vmap(fingerprint))(test)
+
+    def is_test(task):
+        return jnp.any(fingerprint(task) == prints)
+
+    require(
+        not _answers(distribution, is_test).all(),
+        f"the {len(prints)} tasks that are for testing alone must leave some to train on, got none among 1,024 draws; "
+        "keep fewer of them.",
+    )
+    return TaskSplit(train=_redrawn(distribution, is_test), test=finite(distribution, test))
+
+
+def _answers(distribution: TaskDistribution, question: Callable[[Task], Array]) -> Array:
+    """What `question` answers about 1,024 draws, bool [draws]."""
+    with jax.ensure_compile_time_eval():
+        ask = jax.jit(lambda key: jax.vmap(lambda k: question(distribution.sample(k)))(jax.random.split(key, 1024)))
+        return ask(jax.random.key(0))
+
+
+def _redrawn(distribution: TaskDistribution, refused: Callable[[Task], Array]) -> TaskDistribution:
+    """Draws again until a task is not refused."""
+
+    def sample(key):
+        def redraw(state):
+            i, _ = state
+            return i + 1, distribution.sample(jax.random.fold_in(key, i))
+
+        return jax.lax.while_loop(lambda state: refused(state[1]), redraw, redraw((jnp.int32(0), None)))[1]
+
+    return distribution._replace(sample=sample)
 
 
 def separate(distribution: TaskDistribution, train: Task, test: Task) -> TaskSplit:
@@ -150,6 +179,22 @@ def separate(distribution: TaskDistribution, train: Task, test: Task) -> TaskSpl
     both = len(seen[0] & seen[1])
     require(both == 0, f"train and test must share no task, got {both} in common; remove these from one side.")
     return TaskSplit(train=finite(distribution, train), test=finite(distribution, test))
+
+
+def withhold(distribution: TaskDistribution, tasks: Task, held_out: int) -> TaskSplit:
+    """Uniform draws from the finite set `tasks`, of which `held_out`, always the same, are for testing alone.
+
+    With `held_out` = 0 both sides draw from all of them: what is measured then is exploration under a known prior, not
+    generalisation. Raises `Misuse` unless 0 ≤ held_out < the number of tasks.
+    """
+    count = jax.tree.leaves(tasks)[0].shape[0]
+    check_count("held_out", held_out, least=0)
+    require(held_out < count, f"held_out must leave a task to train on, got {held_out} of {count}; lower it.")
+    if held_out == 0:
+        return TaskSplit(*[finite(distribution, tasks)] * 2)
+    mixed = np.random.default_rng(0).permutation(count)
+    train, test = (jax.tree.map(lambda leaf, some=some: leaf[some], tasks) for some in (mixed[held_out:], mixed[:held_out]))
+    return separate(distribution, train, test)
 
 
 def finite(distribution: TaskDistribution, tasks: Task) -> TaskDistribution:

@@ -4,13 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_count, require
 from metadqn_jax.environments.gridnavi import GridNavi
 from metadqn_jax.planners.gridnavi import candidates, known_goal_return
-from metadqn_jax.tasks.base import Family, Recipe, TaskSplit, finite, separate
+from metadqn_jax.tasks.base import Family, Recipe, withhold
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
@@ -47,22 +45,11 @@ def gridnavi(held_out: int = 0) -> Family:
     >>> gridnavi().horizon
     15
     """
-    goals = np.array(candidates(), np.int32)
-    check_count("held_out", held_out, least=0)
-    require(held_out < len(goals), f"held_out must leave a goal to train on, got {held_out} of {len(goals)}; lower it.")
     env = GridNavi()
     base = trees.strengthen(jax.tree.map(jnp.asarray, env.default_params))
     horizon = env.default_params.max_steps_in_episode
-
-    def among(some):
-        return jax.vmap(lambda goal: base.replace(goal=goal))(jnp.asarray(some))
-
-    whole = finite(from_gymnax(env, lambda key, params: params), among(goals))
-    if held_out:
-        mixed = np.random.default_rng(0).permutation(goals)
-        tasks = separate(whole, train=among(mixed[held_out:]), test=among(mixed[:held_out]))
-    else:
-        tasks = TaskSplit(train=whole, test=whole)
+    goals = jax.vmap(lambda goal: base.replace(goal=goal))(jnp.array(candidates(), jnp.int32))
+    tasks = withhold(from_gymnax(env, lambda key, params: params), goals, held_out)
 
     def optimum(key, task):
         return known_goal_return(task.goal, horizon)
