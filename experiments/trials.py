@@ -1,4 +1,7 @@
-"""RL² with each memory, as the return over a whole trial: python experiments/trials.py [--seeds N] [--only NAME] [--quick]."""
+"""RL² with each memory, as the return over a whole trial: python experiments/trials.py [--seeds N] [--only NAME] [--quick].
+
+`rl2` and `run` are what experiments on trials share.
+"""
 
 import dataclasses
 import json
@@ -29,61 +32,79 @@ REFERENCES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Train RL² on trials of tabular MDPs (10 episodes) and GridNavi (4 episodes); judge whole greedy trials."""
+    """Train RL² on trials of several episodes, and judge it by whole greedy trials."""
 
     seeds: int = 3
     """Training seeds, all in one compiled program."""
     tasks: int = 1024
     """Held-out tasks, each lived through 4 times."""
     only: str | None = None
-    """One case by its name; all by default."""
+    """One case by its name, made anew; by default all that are missing."""
     quick: bool = False
-    """A smoke test: two outer steps, few tasks; nothing is kept."""
+    """A smoke test of the first and the last case: two outer steps, few tasks; nothing is kept."""
 
 
-def run(name, options, console):
-    """The result of one case, as it goes into experiments/results/trials.json."""
+def rl2(family, options, say, *, memory=None, **changes):
+    """The result of RL² on a family's trials, its recipe for them changed by `changes`: by trial, by episode, and its cost."""
     began, entry = time.process_time(), LEARNERS["rl2"]
-    family_name, memory, changes = check_name("case", name, CASES)
-    family = entry.prepare(FAMILIES[family_name]())
+    family = entry.prepare(family)
     recipe = dataclasses.replace(family.recipe, **changes, **({"outer_steps": 2, "meta_batch": 4} if options.quick else {}))
     learners = learners_of(entry, family, recipe, memory=memory)
-    tasks = 8 if options.quick else options.tasks
+    tasks, steps = 8 if options.quick else options.tasks, recipe.outer_steps
     program = programs.make_program(family, *learners, recipe, judge=entry.judge, tasks=tasks)
-    steps = recipe.outer_steps
 
-    def say(done, metrics):
-        console.print(f"{name}: {done}/{steps}, loss {metrics['loss'][:, -1].mean():.3f}", highlight=False)
+    def progress(done, metrics):
+        say(f"{done}/{steps}, loss {metrics['loss'][:, -1].mean():.3f}")
 
-    table = sweep(lambda hyper: program, {}, range(options.seeds), steps=steps, chunk=max(1, steps // 10), progress=say)
+    table = sweep(lambda hyper: program, {}, range(options.seeds), steps=steps, chunk=max(1, steps // 10), progress=progress)
     episodes = np.asarray(table["returns"])
     trials = episodes.sum(2)
-    low, high = stats.bootstrap(trials)
     return {
         "seeds": options.seeds,
         "tasks": tasks,
         "recipe": dataclasses.asdict(recipe),
-        "memory": memory,
+        "memory": memory or recipe.memory or entry.memory,
         "trial": float(trials.mean()),
-        "ci95": [float(low), float(high)],
+        "ci95": [float(bound) for bound in stats.bootstrap(trials)],
         "by_seed": trials.mean(1).tolist(),
         "by_episode": episodes.mean((0, 1)).tolist(),
+        "ci95_by_episode": stats.summarise(episodes)["ci95"],
         "random": float(table["random"].mean() * episodes.shape[2]),
+        "optimum": float(table["optimum"].mean()),
         "env_steps_per_seed": steps * recipe.meta_batch * recipe.span.transitions,
         "cpu_seconds": round(time.process_time() - began),
     }
 
 
+def run(path, cases, options, row, save):
+    """`row(name, say)` of each of `cases` that `path` (JSON) does not hold yet; `save(rows)` shows all, in their order."""
+    console, names = Console(), list(cases)
+    chosen = [options.only] if options.only else names[:: len(names) - 1] if options.quick else names
+    for name in chosen:
+        check_name("case", name, cases)
+        if options.only is None and not options.quick and name in _kept(path):
+            continue
+        one = row(name, lambda text, name=name: console.print(f"{name}: {text}", highlight=False))
+        console.print(f"{name}: {one['trial']:.2f} {one['ci95']}, seeds {one['by_seed']}")
+        if not options.quick:  # another process may have written meanwhile
+            rows = {**_kept(path), name: one}
+            path.write_text(json.dumps(rows, indent=1))
+            save({name: rows[name] for name in cases if name in rows})
+
+
+def _kept(path):
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def main(options: Options) -> None:
     """Run the cases, and write results/trials.json and .md."""
-    console, path = Console(), RESULTS / "trials.json"
-    for name in CASES if options.only is None else [options.only]:
-        result = run(name, options, console)
-        console.print(f"{name}: {result['trial']:.2f} {result['ci95']}, seeds {result['by_seed']}")
-        if not options.quick:
-            results = json.loads(path.read_text()) if path.exists() else {}
-            path.write_text(json.dumps({**results, name: result}, indent=1))
-            path.with_suffix(".md").write_text(markdown({**results, name: result}))
+    path = RESULTS / "trials.json"
+
+    def row(name, say):
+        family, memory, changes = CASES[name]
+        return rl2(FAMILIES[family](), options, say, memory=memory, **changes)
+
+    run(path, CASES, options, row, lambda rows: path.with_suffix(".md").write_text(markdown(rows)))
 
 
 def markdown(results):
@@ -92,8 +113,8 @@ def markdown(results):
         "| RL² over a trial | return | seeds | episodes 1, 2, last | random | CPU-s a seed |",
         "|---|---:|---|---|---:|---:|",
     ]
-    for name in filter(results.get, CASES):
-        one, episodes = results[name], results[name]["by_episode"]
+    for name, one in results.items():
+        episodes = one["by_episode"]
         spread = (one["ci95"][1] - one["ci95"][0]) / 2
         seeds = ", ".join(f"{value:.1f}" for value in one["by_seed"])
         shown = ", ".join(f"{episodes[i]:.2f}" for i in (0, 1, -1))

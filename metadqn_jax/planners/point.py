@@ -16,8 +16,8 @@ def nearest_path(start: Array, goal: Array, horizon: int, *, speed: float = 0.1,
     than need be. So at each step every coordinate is as near to the goal as it can be at all: the path is
     optimal, exactly, for any reward that falls with both |dx| and |dy|, also where an episode ends close to the goal.
 
-    >>> nearest_path(jnp.zeros(1), jnp.array([0.25]), 4).ravel().round(2).tolist()
-    [0.10000000149011612, 0.20000000298023224, 0.25, 0.25]
+    >>> nearest_path(jnp.zeros(1), jnp.array([2.5]), 4, speed=1.0).ravel().tolist()
+    [1.0, 2.0, 2.5, 2.5]
     """
 
     def step(position, _):
