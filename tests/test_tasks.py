@@ -1,18 +1,23 @@
 """Task distributions: splits that cannot overlap, wrappers, and gymnax environments whose task survives a reset."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metadqn_jax import actions
 from metadqn_jax.actions import discrete
 from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.navigation import DIRECTIONS, Navigation
+from metadqn_jax.environments.navigation_2d import Navigation2D
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import fingerprint, finite, reserve, sample_tasks, separate, split, withhold
 from metadqn_jax.tasks.from_gymnax import from_gymnax
-from metadqn_jax.tasks.wrappers import observe_task, scale_observation
+from metadqn_jax.tasks.trials import trial
+from metadqn_jax.tasks.wrappers import observe_task, observe_time, scale_observation
 
 COUNT = 2_000
 PUSHES = discrete(9)._replace(decode=lambda action: 0.1 * DIRECTIONS[action])  # for a continuous action space
@@ -201,6 +206,34 @@ def test_wrappers_change_observations_wherever_they_appear(plane):
     np.testing.assert_array_equal(told_seen.reward, seen.reward)
     np.testing.assert_array_equal(told_seen.truncated, seen.truncated)
     assert scaled.spec.observation == plane.spec.observation
+
+
+def test_the_time_of_an_episode_is_observed_and_starts_anew_with_it(plane):
+    _, first, _, seen, *_ = wander(6, plane)
+    timed = observe_time(plane, horizon=20)
+    assert timed.spec.observation.shape == (3,)
+    _, timed_first, _, timed_seen, *_ = wander(6, timed)  # the same keys, so the same lives
+    t = np.arange(45)
+    for plain, changed, time in (
+        (first, timed_first, 0),
+        (seen.obs, timed_seen.obs, (t + 1) % 20),
+        (seen.transition_obs, timed_seen.transition_obs, t % 20 + 1),
+    ):
+        np.testing.assert_array_equal(changed[..., :2], plain)
+        np.testing.assert_allclose(changed[..., 2], np.broadcast_to(time / np.float32(20), plain.shape[:-1]))
+    with pytest.raises(Misuse, match="horizon must be a whole number of at least 1"):
+        observe_time(plane, 0)
+    assert trial(timed, 2, 20).spec.observation.shape == (5,)
+
+
+def test_the_time_starts_anew_where_an_episode_terminates():
+    env = Navigation2D()
+    soon = dataclasses.replace(env.default_params, near=5.0)  # at once
+    ending = from_gymnax(env, same, params=soon, head=actions.grid([-0.1] * 2, [0.1] * 2, 3))
+    _, _, _, seen, *_ = wander(7, observe_time(ending, 4), steps=3)
+    assert seen.terminated.all()
+    np.testing.assert_array_equal(seen.obs[..., 2], np.zeros((3, 3)))
+    np.testing.assert_array_equal(seen.transition_obs[..., 2], np.full((3, 3), 0.25))
 
 
 # --- from_gymnax

@@ -1,13 +1,14 @@
 """Wrappers: a task distribution in, a task distribution out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.checks import check_count
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
-from metadqn_jax.types import Array, Spec, Task
+from metadqn_jax.types import Array, Spec, Task, World
 
 
 def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
@@ -35,6 +36,41 @@ def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistr
 def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
     """Observations, flattened, with `features(task)` [n] behind them: privilege enters through the environment only."""
     return map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+
+
+class Timed(NamedTuple):
+    """A world, and the steps taken in its episode."""
+
+    inner: World
+    time: Array  # int32 []
+
+
+def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistribution:
+    """Observations, flattened, with the share of an episode of `horizon` steps that is gone behind them.
+
+    Values of a finite horizon depend on it; a `trial` shows its own time, and may stand on top. Raises `Misuse` on a
+    horizon < 1.
+    """
+    check_count("horizon", horizon)
+
+    def timed(obs, time):
+        return jnp.concatenate([obs.ravel().astype(jnp.float32), jnp.float32(time)[None] / horizon])
+
+    def reset(key, task):
+        world, obs = distribution.reset(key, task)
+        return Timed(world, jnp.int32(0)), timed(obs, 0)
+
+    def step(key, task, world, action):
+        inner, step = distribution.step(key, task, world.inner, action)
+        after = world.time + 1
+        time = jnp.where(step.terminated | step.truncated, 0, after)
+        seen = step._replace(obs=timed(step.obs, time), transition_obs=timed(step.transition_obs, after))
+        return Timed(inner, time), seen
+
+    observation = jax.ShapeDtypeStruct((distribution.spec.observation.size + 1,), jnp.float32)
+    changed = TaskDistribution(distribution.sample, reset, step, Spec(observation, distribution.spec.head))
+    check_distribution(changed)
+    return changed
 
 
 def observed(family: Family) -> Family:
