@@ -28,6 +28,7 @@ FLOORS = [
         "tasks/wrappers",
         "tasks/from_gymnax",
         "tasks/trials",
+        "tasks/vary",
         "learners/descent",
         "learners/rl2",
         "learners/pearl",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
+from metadqn_jax.tasks.vary import derive
 from metadqn_jax.tasks.wrappers import scale_observation
 from metadqn_jax.types import Span
 
@@ -66,11 +67,4 @@ def _cartpole_features(task):
 
 def cartpole_params(params, masscart, masspole, length, force):
     """CartPole's EnvParams with these physics (kg, kg, m, N) and the fields derived from them: gymnax reads those only."""
-    return params.replace(
-        masscart=masscart,
-        masspole=masspole,
-        total_mass=masscart + masspole,
-        length=length,
-        polemass_length=masspole * length,
-        force_mag=force,
-    )
+    return derive(params.replace(masscart=masscart, masspole=masspole, length=length, force_mag=force))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count
+from metadqn_jax.checks import Misuse, check_count
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
 from metadqn_jax.types import Array, Spec, Task, World
 
@@ -77,6 +77,65 @@ def observed(family: Family) -> Family:
     """The family with its tasks in plain sight, for the task-conditioned learner."""
     sides = (observe_task(side, family.features) for side in family.split)
     return family._replace(split=TaskSplit(*sides))
+
+
+def permute_actions(distribution: TaskDistribution) -> TaskDistribution:
+    """What an action does is drawn with the task: action a does what permutation[a] did; p(permutation) is uniform.
+
+    A task becomes (inner task, permutation int32 [A]). Raises `Misuse` unless the head has one value for each action.
+    """
+    head = distribution.spec.head
+    if head.values is None:
+        raise Misuse("permute_actions must know the actions one by one, got a head without values; take a discrete one.")
+    actions = jax.eval_shape(head.values, jax.ShapeDtypeStruct((head.width,), jnp.float32)).size
+
+    def sample(key):
+        key_inner, key_order = jax.random.split(key)
+        return distribution.sample(key_inner), jax.random.permutation(key_order, actions).astype(jnp.int32)
+
+    def step(key, task, world, action):
+        inner, permutation = task
+        return distribution.step(key, inner, world, head.decode(permutation[action]))
+
+    spec = distribution.spec._replace(head=head._replace(decode=lambda action: action))
+    return TaskDistribution(sample, lambda key, task: distribution.reset(key, task[0]), step, spec)
+
+
+def mix_observation(distribution: TaskDistribution, width: int | None = None) -> TaskDistribution:
+    """Observations, flattened, are seen through a matrix that is drawn with the task (Kirsch et al. 2022, GPICL, section 2).
+
+    A task becomes (inner task, matrix [width, n]) with elements ~ N(0, 1/n), so that observations keep their size; `width`
+    is n by default. Raises `Misuse` on a width < 1.
+    """
+    size = distribution.spec.observation.size
+    width = size if width is None else check_count("width", width)
+
+    def sample(key):
+        key_inner, key_matrix = jax.random.split(key)
+        return distribution.sample(key_inner), jax.random.normal(key_matrix, (width, size)) / size**0.5
+
+    def reset(key, task):
+        return distribution.reset(key, task[0])
+
+    def step(key, task, world, action):
+        return distribution.step(key, task[0], world, action)
+
+    whole = TaskDistribution(sample, reset, step, distribution.spec)
+    return map_observation(whole, lambda task, obs: task[1] @ obs.ravel().astype(jnp.float32))
+
+
+def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribution]) -> Family:
+    """The family under `permute_actions`, `mix_observation` or the like, whose tasks are (inner task, what hides it).
+
+    One wrapper at a time. Both sides keep their inner tasks, so they still share none; the optimum is the inner task's,
+    and a privileged learner is shown both. `disguised(cartpole(), mix_observation)` is CartPole behind random observations.
+    """
+    sides = TaskSplit(*(wrapper(side) for side in family.split))
+
+    def features(task):
+        return jnp.concatenate([family.features(task[0]), jnp.ravel(task[1]).astype(jnp.float32)])
+
+    return family._replace(split=sides, optimum=lambda key, task: family.optimum(key, task[0]), features=features)
 
 
 def _zeros(distribution: TaskDistribution) -> Array:
