@@ -215,6 +215,11 @@ def test_the_index_of_the_literature():
     assert table[3, 1] == 0.0  # more than three pulls
 
 
+@pytest.mark.parametrize(("pulls", "discount"), [(3, 0.5), (10, 0.8)])
+def test_the_usual_discount_looks_half_of_the_pulls_ahead(pulls, discount):
+    np.testing.assert_array_equal(gittins_index(pulls), gittins_index(pulls, discount))
+
+
 # --- strategies
 
 

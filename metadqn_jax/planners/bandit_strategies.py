@@ -63,7 +63,7 @@ def ucb1(arms: int, *, constant: Any = 0.2, prior: Prior = (1.0, 1.0)) -> MetaLe
     """Pull the arm with the largest mean + constant · √(2 log t / n): n times seen, before the t-th pull (Auer et al. 2002).
 
     As in the paper of Duan et al., the prior counts as seen, so that no arm need be pulled first. `constant` was chosen on
-    1,000 train tasks at 100 pulls of 10 arms. Raises `Misuse`.
+    2,000 train tasks at 100 pulls of 10 arms. Raises `Misuse`.
     """
     check_real("constant", constant)
 
