@@ -28,16 +28,25 @@ from metadqn_jax.memories.linear_attention import linear_attention
 from metadqn_jax.memories.linear_recurrence import linear_recurrence
 from metadqn_jax.memories.transformer import transformer
 from metadqn_jax.programs import Parts
+from metadqn_jax.tasks.bandit import bernoulli_bandit, gaussian_bandit
 from metadqn_jax.tasks.base import Family, Recipe
-from metadqn_jax.tasks.classic import cartpole
+from metadqn_jax.tasks.classic import cartpole, mixed_cartpole
+from metadqn_jax.tasks.dark_room import dark_room, key_to_door
+from metadqn_jax.tasks.frozen_lake import frozen_lake
 from metadqn_jax.tasks.gridnavi import gridnavi
 from metadqn_jax.tasks.navigation import navigation
+from metadqn_jax.tasks.navigation_2d import navigation_2d
+from metadqn_jax.tasks.semicircle import semicircle
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
+from metadqn_jax.tasks.varied_control import varied_acrobot, varied_cartpole, varied_mountain_car, varied_pendulum
 from metadqn_jax.tasks.wrappers import observed
 from metadqn_jax.types import Span, Spec
 
-FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (navigation, cartpole, tabular, gridnavi)}
+_goals = (navigation, navigation_2d, semicircle, gridnavi, dark_room, key_to_door)
+_finite = (tabular, bernoulli_bandit, gaussian_bandit, frozen_lake)
+_control = (cartpole, mixed_cartpole, varied_cartpole, varied_mountain_car, varied_acrobot, varied_pendulum)
+FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control)}
 MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
     "recurrence": lambda spec, length: linear_recurrence(spec),

@@ -39,7 +39,10 @@ def bernoulli_bandit(arms: int = 5, pulls: int = 10) -> Family:
 
 
 def gaussian_bandit(arms: int = 5, pulls: int = 10, *, mean: float = 0.0, spread: float = 1.0, noise: float = 1.0) -> Family:
-    """Arms that pay their means ~ N(mean, spread²) plus noise ~ N(0, noise²); else as `bernoulli_bandit`. Raises `Misuse`."""
+    """Arms that pay their means ~ N(mean, spread²) plus noise ~ N(0, noise²), in episodes of `pulls` pulls.
+
+    Raises `Misuse` on sizes < 1, a spread < 1e-6 and a negative noise.
+    """
     _check_sizes(arms, pulls)
     check_real("mean", mean, least=-jnp.inf)
     check_real("spread", spread, least=1e-6)

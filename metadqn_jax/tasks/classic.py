@@ -9,7 +9,7 @@ from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import derive
-from metadqn_jax.tasks.wrappers import scale_observation
+from metadqn_jax.tasks.wrappers import disguised, mix_observation, scale_observation
 from metadqn_jax.types import Span
 
 CARTPOLE_SCALE = (1 / 2.4, 1 / 2, 1 / 0.21, 1 / 2)
@@ -58,6 +58,11 @@ def cartpole(cap: int = 200) -> Family:
     tasks = scale_observation(from_gymnax(env, vary, params=base), CARTPOLE_SCALE)
     trial = dataclasses.replace(CARTPOLE_TRIAL, span=Span(2 * cap, 1, 1))
     return Family(split(tasks), CARTPOLE_RECIPE, cap, lambda key, task: jnp.float32(cap), _cartpole_features, trial)
+
+
+def mixed_cartpole(cap: int = 200) -> Family:
+    """`cartpole` behind a random matrix, drawn with the task, through which its observation is seen (`mix_observation`)."""
+    return disguised(cartpole(cap), mix_observation)
 
 
 def _cartpole_features(task):
