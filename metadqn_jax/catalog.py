@@ -183,8 +183,8 @@ LEARNERS = {
     "imaml": _alike(
         "MAML by the implicit derivative",
         "Rajeswaran et al. 2019",
-        _descent(imaml, strength=0.1),
-        prepare=_with(inner_rate=0.1, inner_steps=20, outer_rate=3e-3),  # what it takes to solve the inner problem
+        _descent(imaml, strength=0.1, iterations=30),
+        prepare=_with(inner_rate=0.1, inner_steps=30, outer_rate=3e-3),  # what it takes to solve the inner problem
         **_inner,
     ),
     "rl2": _alike("a memory of the trial, read by a Q-network", "Duan et al. 2016", _rl2, **_reads, **_lives),
