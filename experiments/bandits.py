@@ -1,6 +1,7 @@
 """Bernoulli bandits, the table of Duan et al. (2016): python experiments/bandits.py [--only CELL COLUMN] [--quick]."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import time
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from common import RESULTS
+from kept import RESULTS, fill
 from rich.console import Console
 
 from metadqn_jax import figures, programs, stats
@@ -99,18 +100,18 @@ def main(options: Options) -> None:
     for name in options.only:
         check_name("cell or column", name, {**CELLS, **COLUMNS})
     options = dataclasses.replace(options, tasks=40) if options.quick else options
-    for cell in ["10,5"] if options.quick else CELLS:
-        for column in ["UCB1", "RL2"] if options.quick else COLUMNS:
-            kept = json.loads(path.read_text()) if path.exists() else {}  # another process may have written meanwhile
-            if options.quick or ({*options.only} <= {cell, column} and column not in kept.get(cell, {})):
-                one = run(cell, column, options)
-                console.print(f"{cell} {column}: {one['return']:.3f} ± {one['error']:.3f}, {one['cpu_seconds']} CPU-s")
-                kept = json.loads(path.read_text()) if path.exists() else {}
-                kept = {**kept, cell: {**kept.get(cell, {}), column: one}}
-                if not options.quick:
-                    path.write_text(json.dumps(kept, indent=1))
-                    path.with_suffix(".md").write_text(markdown(kept))
-                    draw(path.with_suffix(".png"), kept)
+    wanted = itertools.product(["10,5"], ["UCB1", "RL2"]) if options.quick else itertools.product(CELLS, COLUMNS)
+
+    def work(cell, column):
+        one = run(cell, column, options)
+        console.print(f"{cell} {column}: {one['return']:.3f} ± {one['error']:.3f}, {one['cpu_seconds']} CPU-s")
+        return one
+
+    def show(kept):
+        path.with_suffix(".md").write_text(markdown(kept))
+        draw(path.with_suffix(".png"), kept)
+
+    fill(path, [pair for pair in wanted if {*options.only} <= {*pair}], work, show, quick=options.quick)
 
 
 def markdown(kept):

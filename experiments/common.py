@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import pathlib
 import time
 from typing import Any
 
 import jax
 import numpy as np
+from kept import RESULTS
 from rich.console import Console
 
 from metadqn_jax import figures, programs, report
@@ -20,7 +20,6 @@ from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.wrappers import observed
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 CHOSEN_AT, CHOSEN_ON = 3, 64  # a baseline's rate is chosen after so many gradient steps, on so many train tasks
 
 

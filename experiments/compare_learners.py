@@ -6,14 +6,14 @@ are kept learner by learner, and what stands is not run again.
 """
 
 import dataclasses
-import json
+import functools
 import time
 from typing import Any
 
 import jax
 import numpy as np
 import tyro
-from common import RESULTS
+from kept import RESULTS, fill
 from rich.console import Console
 
 from metadqn_jax import figures, programs, report, stats
@@ -95,10 +95,8 @@ def run(family_name, learner_name, options):
     return report.evaluation(table[f"test/{best}"], judge.points, unit, **references, **facts)
 
 
-def save(family_name, rows):
-    """results/compare_FAMILY.{json,md}, and the figure."""
-    path = RESULTS / f"compare_{family_name}"
-    path.with_suffix(".json").write_text(json.dumps(rows, indent=1))
+def show(path, family_name, rows):
+    """The table and the figure beside the JSON file at `path`."""
     path.with_suffix(".md").write_text(markdown(family_name, rows))
     one = next(iter(rows.values()))
     series = {}
@@ -129,17 +127,22 @@ def main(options: Options) -> None:
     console = Console()
     families = ["navigation"] if options.quick else [options.family] if options.family else list(BUDGETS)
     learners = ["meta_sgd", "pearl", "rl2"] if options.quick else [options.learner] if options.learner else list(LEARNERS)
-    for family_name in families:
-        path = RESULTS / f"compare_{family_name}.json"
-        rows = json.loads(path.read_text()) if path.exists() else {}
-        for name in learners:
-            if name in rows and not options.learner and not options.quick:
-                continue
-            row = run(family_name, name, options)
-            console.print(family_name, name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
-            if not options.quick:  # another process may have written meanwhile
-                rows = {**(json.loads(path.read_text()) if path.exists() else {}), name: row}
-                save(family_name, rows)
+
+    def work(family_name, name):
+        row = run(family_name, name, options)
+        console.print(family_name, name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
+        return row
+
+    for family in families:
+        path, again = RESULTS / f"compare_{family}.json", options.learner is not None
+        fill(
+            path,
+            [(name,) for name in learners],
+            functools.partial(work, family),
+            functools.partial(show, path, family),
+            anew=again,
+            quick=options.quick,
+        )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import trials
 import tyro
-from common import RESULTS
+from kept import RESULTS
 
 from metadqn_jax import figures
 from metadqn_jax.planners.dark_room import bayes_bracket, random_return

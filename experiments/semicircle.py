@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import trials
 import tyro
-from common import RESULTS
+from kept import RESULTS
 
 from metadqn_jax import figures
 from metadqn_jax.tasks.base import sample_tasks

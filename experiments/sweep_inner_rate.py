@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import tyro
-from common import RESULTS
+from kept import RESULTS
 
 from metadqn_jax import figures, programs, stats
 from metadqn_jax.learners.descent import maml

@@ -4,12 +4,11 @@
 """
 
 import dataclasses
-import json
 import time
 
 import numpy as np
 import tyro
-from common import RESULTS
+from kept import RESULTS, fill
 from rich.console import Console
 
 from metadqn_jax import programs, stats
@@ -21,7 +20,6 @@ from metadqn_jax.sweep import sweep
 CASES = {  # (family, memory, changes to the family's recipe for trials)
     "tabular, read for each action": ("tabular", "actions", {"hidden": (64, 64)}),
     "tabular, attention": ("tabular", "attention", {}),
-    "gridnavi, attention": ("gridnavi", "attention", {}),
     "gridnavi, GRU": ("gridnavi", "gru", {}),
 }
 REFERENCES = {
@@ -77,23 +75,21 @@ def rl2(family, options, say, *, memory=None, **changes):
 
 
 def run(path, cases, options, row, save):
-    """`row(name, say)` of each of `cases` that `path` (JSON) does not hold yet; `save(rows)` shows all, in their order."""
+    """`row(name, say)` of each case that `path` does not hold yet, or of the one that is asked for; `save(rows)` shows all."""
     console, names = Console(), list(cases)
-    chosen = [options.only] if options.only else names[:: len(names) - 1] if options.quick else names
+    chosen = [options.only] if options.only else names[:: max(1, len(names) - 1)] if options.quick else names
     for name in chosen:
         check_name("case", name, cases)
-        if options.only is None and not options.quick and name in _kept(path):
-            continue
-        one = row(name, lambda text, name=name: console.print(f"{name}: {text}", highlight=False))
+
+    def work(name):
+        one = row(name, lambda text: console.print(f"{name}: {text}", highlight=False))
         console.print(f"{name}: {one['trial']:.2f} {one['ci95']}, seeds {one['by_seed']}")
-        if not options.quick:  # another process may have written meanwhile
-            rows = {**_kept(path), name: one}
-            path.write_text(json.dumps(rows, indent=1))
-            save({name: rows[name] for name in cases if name in rows})
+        return one
 
+    def show(rows):
+        save({name: rows[name] for name in cases if name in rows})
 
-def _kept(path):
-    return json.loads(path.read_text()) if path.exists() else {}
+    fill(path, [(name,) for name in chosen], work, show, anew=options.only is not None, quick=options.quick)
 
 
 def main(options: Options) -> None:

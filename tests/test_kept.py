@@ -1,0 +1,60 @@
+"""What experiments keep: cell by cell, so that one that is stopped goes on where it was."""
+
+import contextlib
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+place = pathlib.Path(__file__).parent.parent / "experiments" / "kept.py"
+spec = importlib.util.spec_from_file_location("kept", place)
+kept = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(kept)
+
+CELLS = [("a", "x"), ("a", "y"), ("b", "x")]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results.json"
+
+
+def filled(path, cells, stop_at=None, **choices):
+    """The cells that were worked on, and what was shown, of a run that may be stopped."""
+    done, shown = [], []
+
+    def work(*cell):
+        if cell == stop_at:
+            raise KeyboardInterrupt
+        done.append(cell)
+        return len(done)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        kept.fill(path, cells, work, shown.append, **choices)
+    return done, shown
+
+
+def test_what_stands_is_not_run_again(path):
+    assert filled(path, CELLS, stop_at=("b", "x"))[0] == CELLS[:2]
+    assert json.loads(path.read_text()) == {"a": {"x": 1, "y": 2}}
+    done, shown = filled(path, CELLS)
+    assert done == CELLS[2:]
+    assert shown == [{"a": {"x": 1, "y": 2}, "b": {"x": 1}}] == [json.loads(path.read_text())]
+    assert filled(path, CELLS) == ([], [])
+    assert filled(path, CELLS[:1], anew=True)[0] == CELLS[:1]
+
+
+def test_what_another_process_wrote_meanwhile_stays(path):
+    def work(name):
+        path.write_text(json.dumps({"other": 1}))
+        return 2
+
+    kept.fill(path, [("mine",)], work, lambda results: None)
+    assert kept.load(path) == {"other": 1, "mine": 2}
+
+
+def test_a_smoke_test_runs_all_and_keeps_nothing(path):
+    path.write_text(json.dumps({"a": {"x": 7}}))
+    assert filled(path, CELLS, quick=True) == (CELLS, [])
+    assert kept.load(path) == {"a": {"x": 7}}
