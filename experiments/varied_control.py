@@ -5,14 +5,14 @@ judged on other tasks of R and on tasks of E beyond them, by returns and success
 """
 
 import dataclasses
-import json
+import itertools
 import time
 from typing import Any
 
 import jax
 import numpy as np
 import tyro
-from common import RESULTS
+from kept import RESULTS, fill
 
 from metadqn_jax import figures, programs, report, trees
 from metadqn_jax.catalog import LEARNERS, learners_of
@@ -21,6 +21,7 @@ from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.varied_control import TABLE, succeeds, varied
 
+PATH = RESULTS / "varied_control.json"
 BUDGET = 10_000_000  # environment steps of meta-training
 CASES = {"scratch": {"inner_steps": 60}, "multitask": {}, "rl2": {}, "maml": {}}  # learners, and changes to their recipes
 SIDES = {"R": "interpolation", "E": "extrapolation"}
@@ -78,10 +79,8 @@ def row(name, judge, table, facts):
     return report.evaluation(returns, judge.points, judge.unit, **references, success=success, **facts)
 
 
-def save(results):
-    """results/varied_control.{json,md}, and a figure for each environment."""
-    path = RESULTS / "varied_control"
-    path.with_suffix(".json").write_text(json.dumps(results, indent=1))
+def show(results):
+    """results/varied_control.md, and a figure for each environment."""
     lines = ["| trained on R | return on R | return on E | solved of R | of E | CPU-s |", "|---|" + "---:|" * 5]
     for name, learners in results.items():
         one, series = next(iter(learners.values())), {}
@@ -95,22 +94,22 @@ def save(results):
                 low, high = zip(*row["ci95"], strict=True)
                 series[f"{label}, {side}"] = {"x": range(len(low)), "mean": row["mean_return"], "low": low, "high": high}
         title, xlabel = f"{name}: trained on R, tested on R and E", "segments or episodes adapted on"
-        figures.lines(path.with_name(f"varied_{name}.png"), series, title=title, xlabel=xlabel, ylabel="greedy return")
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+        figures.lines(RESULTS / f"varied_{name}.png", series, title=title, xlabel=xlabel, ylabel="greedy return")
+    PATH.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 def main(options: Options) -> None:
     """Run what is missing, and write the table and the figures."""
-    path, names = RESULTS / "varied_control.json", list(TABLE) if options.only is None else [options.only]
-    for name in ["cartpole"] if options.quick else names:
-        for learner in ["maml"] if options.quick else CASES:
-            results = json.loads(path.read_text()) if path.exists() else {}
-            if learner not in results.get(name, {}) or options.quick:
-                rows = run(name, learner, options)
-                print(name, learner, {side: np.round(row["mean_return"], 1).tolist() for side, row in rows.items()})
-                if not options.quick:
-                    results.setdefault(name, {})[learner] = rows
-                    save(results)
+    names, learners = list(TABLE) if options.only is None else [options.only], list(CASES)
+    if options.quick:
+        names, learners = ["cartpole"], ["maml"]
+
+    def work(name, learner):
+        rows = run(name, learner, options)
+        print(name, learner, {side: np.round(row["mean_return"], 1).tolist() for side, row in rows.items()})
+        return rows
+
+    fill(PATH, itertools.product(names, learners), work, show, quick=options.quick)
 
 
 if __name__ == "__main__":
