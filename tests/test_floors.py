@@ -34,7 +34,7 @@ FLOORS = [
         "learners/pearl",
         "planners/strategy",
     },
-    {"tasks/*", "learners/*", "living", "planners/bandit_strategies"},
+    {"tasks/*", "learners/*", "living", "planners/bandit_strategies", "planners/tabular_strategies"},
     {"training", "evaluation"},
     {"programs"},
     {"checkpoints", "report", "progress", "sweep"},

@@ -4,10 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metadqn_jax.checks import check_count
+from metadqn_jax.checks import check_count, is_traced
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.planners.tabular import value_iteration
+from metadqn_jax.planners.tabular_belief import DUAN, Prior, fit_prior
 from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
@@ -31,20 +33,27 @@ TRIAL_RECIPE = dataclasses.replace(
 )
 
 
-def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
+def tabular(states: int = 10, actions: int = 5, horizon: int = 10, *, episodes: int = 10, prior: Prior = DUAN) -> Family:
     """Random finite MDPs: mean rewards ~ N(1, 1), seen with noise N(0, 1), P(·|s, a) ~ Dirichlet(1), start in state 0.
 
-    With the defaults a random policy returns 10.0 an episode and the optimum is 21.8. Raises `Misuse` on sizes < 1.
+    episodes: in a trial.   prior: what else MDPs are drawn from.
+    With the defaults a random policy returns 10.0 an episode and the optimum is 21.8. Raises `Misuse` on sizes < 1 and
+    on a prior that does not fit them.
     """
-    for name, size in (("states", states), ("actions", actions), ("horizon", horizon)):
+    for name, size in (("states", states), ("actions", actions), ("horizon", horizon), ("episodes", episodes)):
         check_count(name, size)
-    env = Tabular(states, actions)
+    env, fitted = Tabular(states, actions), fit_prior(prior, states, actions)
+    flat = not is_traced(prior.concentration) and bool(np.all(np.asarray(prior.concentration) == 1))
 
     def vary(key, params):
         key_transition, key_reward = jax.random.split(key)
-        weights = jax.random.exponential(key_transition, (states, actions, states))  # normalised: Dirichlet(1, …, 1)
-        transition = weights / weights.sum(-1, keepdims=True)
-        return params.replace(transition=transition, reward=1.0 + jax.random.normal(key_reward, (states, actions)))
+        if flat:  # normalised exponentials, drawn ten times as fast
+            weights = jax.random.exponential(key_transition, (states, actions, states))
+            transition = weights / weights.sum(-1, keepdims=True)
+        else:
+            transition = jax.random.dirichlet(key_transition, fitted.concentration)
+        reward = fitted.reward_mean + fitted.reward_sd * jax.random.normal(key_reward, (states, actions))
+        return params.replace(transition=transition, reward=reward)
 
     def optimum(key, task):
         return value_iteration(task.transition, task.reward, horizon)[0][0, 0]
@@ -52,6 +61,6 @@ def tabular(states: int = 10, actions: int = 5, horizon: int = 10) -> Family:
     def features(task):
         return jnp.concatenate([states * task.transition.ravel(), task.reward.ravel()])
 
-    base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon)
-    trial = dataclasses.replace(TRIAL_RECIPE, span=Span(10 * horizon, 1, 1))
+    base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon, noise=fitted.noise_sd)
+    trial = dataclasses.replace(TRIAL_RECIPE, span=Span(episodes * horizon, 1, 1))
     return Family(split(from_gymnax(env, vary, params=base)), RECIPE, horizon, optimum, features, trial)

@@ -1,0 +1,134 @@
+"""The rows of the table of random finite MDPs: what is known of each, and how each is judged on drawn tasks."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import numpy as np
+
+from metadqn_jax import programs
+from metadqn_jax.catalog import LEARNERS, learners_of
+from metadqn_jax.evaluation import optimal_returns, random_trial_returns, trial_returns
+from metadqn_jax.learners.base import first_slow
+from metadqn_jax.planners import tabular_strategies as known
+from metadqn_jax.planners.tabular_belief import DUAN, Prior
+from metadqn_jax.sweep import sweep
+from metadqn_jax.tasks.base import sample_tasks
+from metadqn_jax.tasks.tabular import tabular
+from metadqn_jax.tasks.trials import in_trials
+from metadqn_jax.types import Span
+
+LENGTHS, HORIZON = (10, 25, 50, 75, 100), 10
+REFERENCES = {  # Duan et al. (2016), Mishra et al. (2018); where no paper has the row, an independent simulation
+    "optimum": (218.7, 545.9, 1092.0, 1640.9, 2182.8),
+    "random": (100.1, 250.2, 499.7, 749.9, 999.4),
+    "PSRL, prior mean 0": (138.1, 408.8, 904.4, 1417.1, 1939.5),
+    "OPSRL, prior mean 0": (144.1, 425.2, 930.7, 1449.2, 1973.9),
+    "UCRL2": (146.6, 424.1, 918.9, 1427.6, 1942.1),
+    "BEB, prior mean 0": (150.2, 427.8, 917.8, 1422.6, 1935.1),
+    "ε-greedy on frequencies": (132.8, 377.3, 823.3, 1293.9, 1778.2),
+    "greedy on frequencies": (134.8, 368.8, 769.3, 1172.9, 1578.5),
+    "greedy": (154.4, 435.1, 910.4, 1397.5, 1882.2),
+    "count bonus": (157.7, 453.5, 972.6, 1497.0, 2027.0),
+    "index": (162.4, 460.9, 977.0, None, 2034.0),
+    "RL², published": (156.2, 445.7, 936.1, 1428.8, 1913.7),
+    "SNAIL, published": (159.0, 447.4, 942.5, 1448.0, 1953.5),
+}
+ZERO = Prior(reward_mean=0.0)
+VAGUE = Prior(reward_mean=0.0, reward_sd=100.0, concentration=1e-4)  # frequencies; of what was not seen, 0 and uniform
+
+
+def among(strategy, prior, **grid):
+    """Candidates `(sizes) -> learner`, of which the best on train tasks is judged."""
+    choices = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [functools.partial(strategy, prior=prior, **choice) for choice in choices]
+
+
+STRATEGIES = {  # {row: (steps between plans, candidates)}
+    "PSRL, prior mean 0": (HORIZON, among(known.psrl, ZERO)),
+    "PSRL": (HORIZON, among(known.psrl, DUAN)),
+    "OPSRL, prior mean 0": (HORIZON, among(known.opsrl, ZERO, samples=(10,))),
+    "OPSRL": (HORIZON, among(known.opsrl, DUAN, samples=(10,))),
+    "UCRL2": (HORIZON, among(known.ucrl2, VAGUE, scale=(0.2, 0.3, 0.4, 0.5))),
+    "BEB, prior mean 0": (HORIZON, among(known.beb, ZERO, beta=(5.0, 10.0, 20.0, 30.0, 40.0))),
+    "ε-greedy on frequencies": (HORIZON, among(known.epsilon_greedy, VAGUE, epsilon=(0.05, 0.1, 0.2))),
+    "greedy on frequencies": (HORIZON, among(known.greedy, VAGUE)),
+    "greedy, prior mean 0": (HORIZON, among(known.greedy, ZERO)),
+    "greedy": (HORIZON, among(known.greedy, DUAN)),
+    "count bonus": (HORIZON, among(known.count_bonus, DUAN, scale=(0.0025, 0.005, 0.01))),
+    "index": (1, among(known.index, DUAN)),
+}
+BOUNDS = {
+    "optimum": lambda key, family, held: optimal_returns(key, family.optimum, held, episodes=1),
+    "random": lambda key, family, held: random_trial_returns(
+        key, family.split.test, held, span=family.recipe.span, horizon=HORIZON, episodes=1
+    ),
+}
+LEARNED = {  # {row: (memory, the n of its training, changes to the family's recipe for trials)}
+    f"RL²-Q, {memory}, trained at n = {n}": (memory, n, {**changes, "meta_batch": batch})
+    for memory, changes in (("attention", {}), ("actions", {"hidden": (64, 64)}))
+    for n, batch in ((10, 64), (25, 32))
+}
+
+
+def run(row, lengths, *, tasks, seeds, changes, progress):
+    """{n: (returns [seeds, tasks] of trials of n episodes, facts)} of one row, at each of `lengths`."""
+    places = {n: in_trials(tabular(episodes=n)) for n in lengths}
+    if row in LEARNED:
+        return train(row, places, tasks, seeds, changes, progress)
+    return {n: (bound if row in BOUNDS else plan)(row, place, tasks) for n, place in places.items()}
+
+
+def drawn(key, place, tasks, side="test"):
+    """MDPs [tasks], other ones for each length of a trial, and a key for what is lived there."""
+    key_tasks, key_lives = jax.random.split(jax.random.fold_in(key, place.recipe.span.segments))
+    return sample_tasks(key_tasks, getattr(place.split, side), tasks), key_lives
+
+
+def returns(key, learner, slow, place, tasks, side="test", every=1):
+    """The return [tasks] of one trial in each task; the learner adapts every so many steps."""
+    held, key_lives = drawn(key, place, tasks, side)
+    steps, distribution = place.recipe.span.segments, getattr(place.split, side)
+    span, points = Span(steps // every, every, 1), tuple(range(1, steps // HORIZON + 1))
+    return trial_returns(key_lives, learner, slow, distribution, held, points, span=span, horizon=HORIZON, episodes=1).sum(1)
+
+
+def bound(row, place, tasks):
+    """The returns [1, tasks] of one of `BOUNDS`."""
+
+    @jax.jit
+    def judged(key):
+        held, key_lives = drawn(key, place, tasks)
+        return place.recipe.span.segments // HORIZON * BOUNDS[row](key_lives, place, held)
+
+    return np.asarray(judged(jax.random.key(0)))[None], {}
+
+
+def plan(row, place, tasks):
+    """The returns [1, tasks] of the best of the candidates of one of `STRATEGIES`, and which that is."""
+    every, candidates = STRATEGIES[row]
+
+    def judged(candidate, side):
+        learner = candidate(known.sizes_of(place))
+        slow = first_slow(learner, jax.random.key(0))
+        return np.asarray(jax.jit(lambda key: returns(key, learner, slow, place, tasks, side, every))(jax.random.key(0)))
+
+    best = max(candidates, key=lambda one: judged(one, "train").mean()) if len(candidates) > 1 else candidates[0]
+    return judged(best, "test")[None], {name: value for name, value in best.keywords.items() if name != "prior"}
+
+
+def train(row, places, tasks, seeds, changes, progress):
+    """{n: (returns [seeds, tasks], facts)} of one training, judged in each of `places`."""
+    memory, trained_at, recipe_changes = LEARNED[row]
+    entry, family = LEARNERS["rl2"], in_trials(tabular(episodes=trained_at))
+    recipe = dataclasses.replace(family.recipe, **{**recipe_changes, **changes})
+    learner, tested = learners_of(entry, family, recipe, memory=memory)
+
+    def evaluate(key, slow):
+        return {str(n): returns(key, tested, slow, place, tasks) for n, place in places.items()}
+
+    program = programs.make_program(family, learner, tested, recipe, judge=entry.judge)._replace(evaluate=evaluate)
+    steps = recipe.outer_steps
+    table = sweep(lambda hyper: program, {}, range(seeds), steps=steps, chunk=max(1, steps // 10), progress=progress)
+    return {n: (table[str(n)], {"recipe": dataclasses.asdict(recipe)}) for n in places}
