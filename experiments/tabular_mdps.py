@@ -39,8 +39,7 @@ class Options:
 def result(found, facts):
     """One cell as it is kept, from returns [seeds, tasks]; `error` is a standard error."""
     low, high = stats.bootstrap(found)
-    by_seed = found.mean(1).tolist()
-    return {"mean": float(found.mean()), "error": (high - low) / (2 * 1.96), "by_seed": by_seed, **facts}
+    return {"mean": float(found.mean()), "error": (high - low) / 3.92, "by_seed": found.mean(1).tolist(), **facts}
 
 
 def show(results):
@@ -51,13 +50,8 @@ def show(results):
         x = [n for n in LENGTHS if str(n) in results[row] and str(n) in best]
         shares, errors = (np.array([results[row][str(n)][of] / best[str(n)]["mean"] for n in x]) for of in ("mean", "error"))
         series[row] = {"x": x, "mean": shares, "low": shares - 1.96 * errors, "high": shares + 1.96 * errors}
-    figures.lines(
-        PATH.with_suffix(".png"),
-        series,
-        title="random finite MDPs: held-out tasks, 95 % interval",
-        xlabel="episodes in a trial, n",
-        ylabel="share of the optimal return of a trial",
-    )
+    title, xlabel = "random finite MDPs: held-out tasks, 95 % interval", "episodes in a trial, n"
+    figures.lines(PATH.with_suffix(".png"), series, title=title, xlabel=xlabel, ylabel="share of the optimal return")
 
 
 def markdown(results):

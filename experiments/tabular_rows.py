@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 
 import jax
 import numpy as np
@@ -37,27 +36,28 @@ REFERENCES = {  # Duan et al. (2016), Mishra et al. (2018); where no paper has t
 }
 ZERO = Prior(reward_mean=0.0)
 VAGUE = Prior(reward_mean=0.0, reward_sd=100.0, concentration=1e-4)  # frequencies; of what was not seen, 0 and uniform
-
-
-def among(strategy, prior, **grid):
-    """Candidates `(sizes) -> learner`, of which the best on train tasks is judged."""
-    choices = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    return [functools.partial(strategy, prior=prior, **choice) for choice in choices]
-
-
-STRATEGIES = {  # {row: (steps between plans, candidates)}
-    "PSRL, prior mean 0": (HORIZON, among(known.psrl, ZERO)),
-    "PSRL": (HORIZON, among(known.psrl, DUAN)),
-    "OPSRL, prior mean 0": (HORIZON, among(known.opsrl, ZERO, samples=(10,))),
-    "OPSRL": (HORIZON, among(known.opsrl, DUAN, samples=(10,))),
-    "UCRL2": (HORIZON, among(known.ucrl2, VAGUE, scale=(0.2, 0.3, 0.4, 0.5))),
-    "BEB, prior mean 0": (HORIZON, among(known.beb, ZERO, beta=(5.0, 10.0, 20.0, 30.0, 40.0))),
-    "ε-greedy on frequencies": (HORIZON, among(known.epsilon_greedy, VAGUE, epsilon=(0.05, 0.1, 0.2))),
-    "greedy on frequencies": (HORIZON, among(known.greedy, VAGUE)),
-    "greedy, prior mean 0": (HORIZON, among(known.greedy, ZERO)),
-    "greedy": (HORIZON, among(known.greedy, DUAN)),
-    "count bonus": (HORIZON, among(known.count_bonus, DUAN, scale=(0.0025, 0.005, 0.01))),
-    "index": (1, among(known.index, DUAN)),
+ONE = (None,)
+STRATEGIES = {  # {row: (steps between plans, (sizes, value) -> learner, values, of which the best on train tasks is judged)}
+    "PSRL, prior mean 0": (HORIZON, lambda sizes, _: known.psrl(sizes, ZERO), ONE),
+    "PSRL": (HORIZON, lambda sizes, _: known.psrl(sizes, DUAN), ONE),
+    "OPSRL, prior mean 0": (HORIZON, lambda sizes, _: known.opsrl(sizes, ZERO, samples=10), ONE),
+    "OPSRL": (HORIZON, lambda sizes, _: known.opsrl(sizes, DUAN, samples=10), ONE),
+    "UCRL2": (HORIZON, lambda sizes, scale: known.ucrl2(sizes, VAGUE, scale=scale), (0.2, 0.3, 0.4, 0.5)),
+    "BEB, prior mean 0": (HORIZON, lambda sizes, beta: known.beb(sizes, ZERO, beta=beta), (5.0, 10.0, 20.0, 30.0, 40.0)),
+    "ε-greedy on frequencies": (
+        HORIZON,
+        lambda sizes, epsilon: known.epsilon_greedy(sizes, VAGUE, epsilon=epsilon),
+        (0.05, 0.1, 0.2),
+    ),
+    "greedy on frequencies": (HORIZON, lambda sizes, _: known.greedy(sizes, VAGUE), ONE),
+    "greedy, prior mean 0": (HORIZON, lambda sizes, _: known.greedy(sizes, ZERO), ONE),
+    "greedy": (HORIZON, lambda sizes, _: known.greedy(sizes, DUAN), ONE),
+    "count bonus": (
+        HORIZON,
+        lambda sizes, scale: known.count_bonus(sizes, DUAN, scale=scale),
+        (0.0025, 0.005, 0.0075, 0.01),
+    ),
+    "index": (1, lambda sizes, _: known.index(sizes, DUAN), ONE),
 }
 BOUNDS = {
     "optimum": lambda key, family, held: optimal_returns(key, family.optimum, held, episodes=1),
@@ -106,16 +106,17 @@ def bound(row, place, tasks):
 
 
 def plan(row, place, tasks):
-    """The returns [1, tasks] of the best of the candidates of one of `STRATEGIES`, and which that is."""
-    every, candidates = STRATEGIES[row]
+    """The returns [1, tasks] of one of `STRATEGIES` with the best of its values, and which that is."""
+    every, make, values = STRATEGIES[row]
 
-    def judged(candidate, side):
-        learner = candidate(known.sizes_of(place))
-        slow = first_slow(learner, jax.random.key(0))
-        return np.asarray(jax.jit(lambda key: returns(key, learner, slow, place, tasks, side, every))(jax.random.key(0)))
+    @functools.partial(jax.jit, static_argnums=2)
+    def judged(key, value, side):
+        learner = make(known.sizes_of(place), value)
+        return returns(key, learner, first_slow(learner, jax.random.key(0)), place, tasks, side, every)
 
-    best = max(candidates, key=lambda one: judged(one, "train").mean()) if len(candidates) > 1 else candidates[0]
-    return judged(best, "test")[None], {name: value for name, value in best.keywords.items() if name != "prior"}
+    key = jax.random.key(0)
+    best = max(values, key=lambda value: judged(key, value, "train").mean()) if len(values) > 1 else values[0]
+    return np.asarray(judged(key, best, "test"))[None], {"value": best}
 
 
 def train(row, places, tasks, seeds, changes, progress):

@@ -87,12 +87,12 @@ def show(results):
         for which in ("optimum", "random"):
             lines.append(f"| **{name}**, {which} | {one['R'][which]:.1f} | {one['E'][which]:.1f} | | | |")
         for label, rows in learners.items():
-            cells = [f"{row['mean_return'][-1]:.1f} ± {np.ptp(row['ci95'][-1]) / 2:.1f}" for row in rows.values()]
-            cells += ["" if row["success"] is None else f"{row['success'][-1]:.0%}" for row in rows.values()]
+            cells = [f"{kept['mean_return'][-1]:.1f} ± {np.ptp(kept['ci95'][-1]) / 2:.1f}" for kept in rows.values()]
+            cells += ["" if kept["success"] is None else f"{kept['success'][-1]:.0%}" for kept in rows.values()]
             lines.append(f"| {label} | {' | '.join(cells)} | {rows['R']['cpu_seconds']} |")
-            for side, row in rows.items():
-                low, high = zip(*row["ci95"], strict=True)
-                series[f"{label}, {side}"] = {"x": range(len(low)), "mean": row["mean_return"], "low": low, "high": high}
+            for side, kept in rows.items():
+                low, high = zip(*kept["ci95"], strict=True)
+                series[f"{label}, {side}"] = {"x": range(len(low)), "mean": kept["mean_return"], "low": low, "high": high}
         title, xlabel = f"{name}: trained on R, tested on R and E", "segments or episodes adapted on"
         figures.lines(RESULTS / f"varied_{name}.png", series, title=title, xlabel=xlabel, ylabel="greedy return")
     PATH.with_suffix(".md").write_text("\n".join(lines) + "\n")
