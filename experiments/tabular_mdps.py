@@ -51,7 +51,8 @@ def show(results):
         shares, errors = (np.array([results[row][str(n)][of] / best[str(n)]["mean"] for n in x]) for of in ("mean", "error"))
         series[row] = {"x": x, "mean": shares, "low": shares - 1.96 * errors, "high": shares + 1.96 * errors}
     title, xlabel = "random finite MDPs: held-out tasks, 95 % interval", "episodes in a trial, n"
-    figures.lines(PATH.with_suffix(".png"), series, title=title, xlabel=xlabel, ylabel="share of the optimal return")
+    if series:
+        figures.lines(PATH.with_suffix(".png"), series, title=title, xlabel=xlabel, ylabel="share of the optimal return")
 
 
 def markdown(results):
