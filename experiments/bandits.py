@@ -39,6 +39,7 @@ PLANNERS: dict[str, Any] = {  # (arms, pulls, number) -> strategy; of the number
 }
 CHOICES = {"UCB1": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), "e-greedy": (0.0, 0.01, 0.02, 0.05, 0.1)}
 COLUMNS = dict.fromkeys((*PLANNERS, "RL2"))
+MOST_PULLS = 2_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,49 +49,64 @@ class Options:
     seeds: int = 3
     """Training seeds of RL², all in one compiled program."""
     tasks: int = 20_000
-    """Held-out tasks, one trial each; a tenth of so many for RL² and, from train, for the planners' numbers."""
+    """Held-out tasks, one trial each, for RL² at most so many that a seed pulls 2 million times; a tenth of so many, from
+    train, for the planners' numbers."""
     only: tuple[str, ...] = ()
     """A cell, "100,5" being 100 pulls of 5 arms, a column by its name, or one of each; all by default."""
     quick: bool = False
     """A smoke test of two columns of the smallest cell; its numbers mean nothing and are not kept."""
 
 
-def plan(pulls, arms, column, options):
+def returns(key, learner, slow, family, side, tasks):
+    """The return [tasks] of one greedy trial in each of so many tasks of one side of the family's split."""
+    key_tasks, key_lives = jax.random.split(key)
+    distribution, span = getattr(family.split, side), family.recipe.span
+    held = sample_tasks(key_tasks, distribution, tasks)
+    sizes: dict[str, Any] = {"span": span, "horizon": span.segments, "episodes": 1, "chunk": 200}
+    return trial_returns(key_lives, learner, slow, distribution, held, (1,), **sizes)[:, 0]
+
+
+def plan(pulls, arms, column, options, console):
     """A planner's returns [1, tasks], and what was chosen for it."""
     family, numbers = in_trials(bernoulli_bandit(arms, pulls)), jnp.array(CHOICES.get(column, (0.0,)))
-    sizes: dict[str, Any] = {"points": (1,), "span": family.recipe.span, "horizon": pulls, "episodes": 1, "chunk": 500}
 
-    def returns(key, side, number, count):
-        key_tasks, key_lives = jax.random.split(key)
-        strategy, held = PLANNERS[column](arms, pulls, number), sample_tasks(key_tasks, side, count)
-        return trial_returns(key_lives, strategy, Slow((), (), (), jnp.int32(0)), side, held, **sizes)[:, 0]
+    def judged(key, number, side, tasks):
+        return returns(key, PLANNERS[column](arms, pulls, number), Slow((), (), (), jnp.int32(0)), family, side, tasks)
 
     key_train, key_test = jax.random.split(jax.random.key(0))
-    on_train = jax.jit(jax.vmap(lambda key, one: returns(key, family.split.train, one, options.tasks // 10).mean(), (None, 0)))
+    on_train = jax.jit(jax.vmap(lambda key, one: judged(key, one, "train", options.tasks // 10).mean(), (None, 0)))
     best = numbers[jnp.argmax(on_train(key_train, numbers)) if column in CHOICES else 0]
-    on_test = jax.jit(lambda key, one: returns(key, family.split.test, one, options.tasks))
+    on_test = jax.jit(lambda key, one: judged(key, one, "test", options.tasks))
     return on_test(key_test, best)[None], {"chosen": round(float(best), 4)} if column in CHOICES else {}
 
 
-def learn(pulls, arms, column, options):
+def learn(pulls, arms, column, options, console):
     """The returns [seeds, tasks] of RL² with a Q-network, and its recipe."""
     entry = LEARNERS["rl2"]
     family = entry.prepare(bernoulli_bandit(arms, pulls))
     recipe = dataclasses.replace(family.recipe, **({"outer_steps": 2, "meta_batch": 4} if options.quick else {}))
-    learners, steps = learners_of(entry, family, recipe), recipe.outer_steps
-    program = programs.make_program(family, *learners, recipe, judge=entry.judge, tasks=options.tasks // 10, episodes=1)
-    table = sweep(lambda hyper: program, {}, range(options.seeds), steps=steps, chunk=max(1, steps // 10))
-    return table["returns"][:, :, 0], {"recipe": dataclasses.asdict(recipe)}
+    (learner, tested), steps = learners_of(entry, family, recipe), recipe.outer_steps
+    program = programs.make_program(family, learner, tested, recipe, judge=entry.judge)
+
+    def evaluate(key, slow):
+        return {"returns": returns(key, tested, slow, family, "test", min(options.tasks, MOST_PULLS // pulls))}
+
+    def say(done, metrics):
+        console.print(f"{pulls},{arms}: {done}/{steps} outer steps, loss {metrics['loss'][:, -1].mean():.3f}", highlight=False)
+
+    seeds, chunk = range(options.seeds), max(1, steps // 10)
+    table = sweep(lambda _: program._replace(evaluate=evaluate), {}, seeds, steps=steps, chunk=chunk, progress=say)
+    return table["returns"], {"recipe": dataclasses.asdict(recipe)}
 
 
-def run(cell, column, options):
+def run(cell, column, options, console):
     """One entry of results/bandits.json."""
     began = time.process_time()
-    returns, facts = (plan if column in PLANNERS else learn)(*CELLS[cell], column, options)
-    returns = np.asarray(returns, np.float64)
-    low, high = stats.bootstrap(returns, resamples=500)
-    sizes = {"seeds": returns.shape[0], "tasks": returns.shape[1], "by_seed": returns.mean(1).tolist()}
-    measured = {"return": returns.mean(), "error": (high - low) / 3.92, "cpu_seconds": round(time.process_time() - began)}
+    found, facts = (plan if column in PLANNERS else learn)(*CELLS[cell], column, options, console)
+    found = np.asarray(found, np.float64)
+    low, high = stats.bootstrap(found, resamples=500)
+    sizes = {"seeds": found.shape[0], "tasks": found.shape[1], "by_seed": found.mean(1).tolist()}
+    measured = {"return": found.mean(), "error": (high - low) / 3.92, "cpu_seconds": round(time.process_time() - began)}
     return {**measured, **sizes, **facts}
 
 
@@ -103,7 +119,7 @@ def main(options: Options) -> None:
     wanted = itertools.product(["10,5"], ["UCB1", "RL2"]) if options.quick else itertools.product(CELLS, COLUMNS)
 
     def work(cell, column):
-        one = run(cell, column, options)
+        one = run(cell, column, options, console)
         console.print(f"{cell} {column}: {one['return']:.3f} ± {one['error']:.3f}, {one['cpu_seconds']} CPU-s")
         return one
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
@@ -90,8 +91,9 @@ def returns(key, learner, slow, place, tasks, side="test", every=1):
     """The return [tasks] of one trial in each task; the learner adapts every so many steps."""
     held, key_lives = drawn(key, place, tasks, side)
     steps, distribution = place.recipe.span.segments, getattr(place.split, side)
-    span, points = Span(steps // every, every, 1), tuple(range(1, steps // HORIZON + 1))
-    return trial_returns(key_lives, learner, slow, distribution, held, points, span=span, horizon=HORIZON, episodes=1).sum(1)
+    sizes: dict[str, Any] = {"span": Span(steps // every, every, 1), "horizon": HORIZON, "episodes": 1, "chunk": 64}
+    points = tuple(range(1, steps // HORIZON + 1))
+    return trial_returns(key_lives, learner, slow, distribution, held, points, **sizes).sum(1)
 
 
 def bound(row, place, tasks):

@@ -22,7 +22,8 @@ RECIPE = Recipe(
     query_epsilon=0.5,
     outer_steps=1_000,
 )
-TRIAL_RECIPE = dataclasses.replace(TRIAL, discount=0.92, last_epsilon=0.03)
+TRIAL_RECIPE = dataclasses.replace(TRIAL, discount=0.92, last_epsilon=0.03, memory="actions", hidden=(32, 32), outer_steps=400)
+BATCH_PULLS = 3_200  # of the trials of an outer step together, within 16 … 256 trials
 
 
 def bernoulli_bandit(arms: int = 5, pulls: int = 10) -> Family:
@@ -67,6 +68,7 @@ def _family(base, prior):
         return pulls * jnp.max(task.means)
 
     recipe = dataclasses.replace(RECIPE, span=Span(2, pulls, max(1, SUPPORT // pulls)))
-    trial = dataclasses.replace(TRIAL_RECIPE, span=Span(pulls, 1, 1))
+    trials = min(max(16, BATCH_PULLS // pulls), 256)
+    trial = dataclasses.replace(TRIAL_RECIPE, span=Span(pulls, 1, 1), meta_batch=trials)
     tasks = split(from_gymnax(Bandit(base), vary))
     return Family(tasks, recipe, pulls, optimum, features=lambda task: task.means, trial=trial)

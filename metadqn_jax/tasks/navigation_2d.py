@@ -17,14 +17,15 @@ from metadqn_jax.types import Array, Span, Task
 
 HOLD = 5  # steps for which exploration holds an action: single random ones stay near the start
 RECIPE = Recipe(
-    span=Span(segments=2, steps=40, streams=8),
-    discount=0.3,
+    span=Span(segments=4, steps=50, streams=8),
+    discount=0.0,  # the next distance is all that a velocity changes for good: what comes after it can be mended
     inner_trace=0.0,
-    outer_trace=0.5,
+    outer_trace=0.0,
     reward_scale=4.0,
     query_epsilon=0.5,
     inner_rate=1.0,
-    outer_steps=2_500,
+    inner_steps=1,
+    outer_steps=2_000,
 )
 TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(200, 1, 1), discount=0.6, reward_scale=2.0)
 _ENV = Navigation2D()

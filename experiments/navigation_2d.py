@@ -1,0 +1,67 @@
+"""The 2D navigation of MAML with Q-learning: python experiments/navigation_2d.py [--learner NAME] [--bins N] [--quick].
+
+Every learner is meta-trained on the same number of environment steps, and judged on the 40 goals of the authors' code after
+0, 1, 2 and 3 adaptations, each on 20 fresh trajectories of 100 steps: one gradient step where a learner takes them. Learners
+with a memory live through a trial and are judged by its episodes, one trajectory each. What stands is not run again.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import side_by_side
+import tyro
+from kept import RESULTS, fill
+from rich.console import Console
+
+from metadqn_jax.catalog import LEARNERS
+from metadqn_jax.tasks.base import sample_tasks
+from metadqn_jax.tasks.navigation_2d import navigation_2d, published_goals
+from metadqn_jax.types import Span
+
+BUDGET = 50_000_000  # environment steps of meta-training
+PROBE = {"span": Span(segments=4, steps=100, streams=20)}
+PUBLISHED = {
+    "published: MAML, policy gradients": (-40.41, -11.68, -3.33, -3.23),
+    "published: context vector": (-42.42, -13.90, -5.17, -3.18),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Compare all learners on the authors' goals."""
+
+    seeds: int = 3
+    """Training seeds, all in one compiled program."""
+    bins: tuple[int, ...] = (5, 9)
+    """Levels of velocity in each of two dimensions, each a table of its own."""
+    learner: str | None = None
+    """One learner; all by default. Its result is made anew."""
+    quick: bool = False
+    """A smoke test of two learners; its numbers mean nothing and are not kept."""
+
+
+def main(options: Options) -> None:
+    """Run what is missing, and write results/navigation_2d_BINS.{json,md,png}."""
+    console = Console()
+    learners = ["cavia", "pearl"] if options.quick else [options.learner] if options.learner else list(LEARNERS)
+
+    def work(family, name):
+        task = sample_tasks(jax.random.key(0), family.split.test, 1)
+        held = jax.vmap(lambda goal: jax.tree.map(lambda leaf: leaf[0], task).replace(goal=goal))(published_goals())
+        sizes = {"tasks": 4 if options.quick else 40, "held": None if options.quick else held}
+        budget = 1 if options.quick else BUDGET
+        row = side_by_side.run(family, name, budget=budget, seeds=options.seeds, probe=PROBE, **sizes)
+        console.print(name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
+        return row
+
+    for bins in options.bins[:1] if options.quick else options.bins:
+        path, family = RESULTS / f"navigation_2d_{bins}.json", navigation_2d(bins)
+        show = functools.partial(side_by_side.show, path, f"navigation_2d, {bins}² velocities", published=PUBLISHED)
+        cells = [(name,) for name in learners]
+        fill(path, cells, functools.partial(work, family), show, anew=options.learner is not None, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=Options.__doc__))

@@ -1,0 +1,105 @@
+"""What experiments that set learners side by side share: train one on a budget, judge it on held-out tasks, show all rows."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from metadqn_jax import figures, programs, report, stats
+from metadqn_jax.catalog import LEARNERS, learners_of
+from metadqn_jax.checks import check_name
+from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
+from metadqn_jax.sweep import sweep
+from metadqn_jax.tasks.base import sample_tasks
+
+CANDIDATES: dict[str, list[dict[str, Any]]] = {  # baselines get what is best on train tasks
+    "finetune": [{"inner_rate": rate} for rate in (0.1, 0.3, 1.0)],
+    "scratch": [{"inner_steps": 3}, {"inner_steps": 60}],
+}
+CHOSEN_ON = 64  # train tasks
+
+
+def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
+    """One learner's row: its returns after each segment or episode, and what they cost.
+
+    budget: environment steps of meta-training, by the family's recipe.   tasks: how many held-out tasks are drawn; or
+    `held`, those tasks.   probe: changes to the recipe where it is judged, say to a span of more transitions.
+    """
+    began, entry = time.process_time(), check_name("learner", learner_name, LEARNERS)
+    entry = entry._replace(judge=by_segments) if entry.judge is by_steps else entry
+    trained, tried = (
+        entry.prepare(one) for one in (family, family._replace(recipe=dataclasses.replace(family.recipe, **(probe or {}))))
+    )
+    trains, per_step = learner_name != "scratch", trained.recipe.meta_batch * trained.recipe.span.transitions
+    steps = max(1, budget // per_step) if trains else 1
+    recipe, trial = (dataclasses.replace(one.recipe, outer_steps=steps) for one in (trained, tried))
+    learner, _ = learners_of(entry, trained, recipe)
+    candidates = CANDIDATES.get(learner_name, [{}])
+    tested = [learners_of(entry, tried, dataclasses.replace(trial, **changes))[1] for changes in candidates]
+    judge = entry.judge(trial, programs.make_explore(trial), family.horizon)
+    program = programs.make_program(trained, learner, tested[0], recipe, judge=entry.judge)
+
+    def evaluate(key, slow):
+        keys, found, (train, test) = jax.random.split(key, 6), {}, trained.split
+        drawn = sample_tasks(keys[2], test, tasks) if held is None else held
+        for side, key_lives, distribution, some in (
+            ("train", keys[1], train, sample_tasks(keys[0], train, min(tasks, CHOSEN_ON))),
+            ("test", keys[3], test, drawn),
+        ):
+            for i, one in enumerate(tested):
+                found[f"{side}/{i}"] = judge.returns(key_lives, one, slow, distribution, some, judge.points)
+        found["random"] = judge.random(keys[4], test, drawn)
+        return found | {"optimum": optimal_returns(keys[5], trained.optimum, drawn)}
+
+    table = sweep(lambda _: program._replace(evaluate=evaluate), {}, range(seeds), steps=steps, chunk=max(1, steps // 10))
+    best = max(range(len(tested)), key=lambda i: table[f"train/{i}"][..., 1].mean())
+    in_task = trial.span.steps * trial.span.streams * (family.horizon if judge.unit == "episodes" else 1)
+    facts = {
+        "candidate": candidates[best],
+        "iqm_ci95": stats.summarise(table[f"test/{best}"])["iqm_ci95"],
+        "by_seed": table[f"test/{best}"].mean(1).tolist(),
+        "env_steps_in_task": [in_task * (point - (judge.unit == "episodes")) for point in judge.points],
+        "train_tasks": steps * recipe.meta_batch * trains,
+        "train_env_steps": steps * per_step * trains,
+        "cpu_seconds": round(time.process_time() - began),
+        "recipe": dataclasses.asdict(recipe),
+        "probe": dataclasses.asdict(trial.span),
+        "seeds": seeds,
+        "tasks": table["optimum"].shape[1],
+    }
+    references = {which: float(table[which].mean()) for which in ("random", "optimum")}
+    return report.evaluation(table[f"test/{best}"], judge.points, judge.unit, **references, **facts)
+
+
+def show(path, title, rows, published=None):
+    """The table and the figure beside the JSON file at `path`."""
+    path.with_suffix(".md").write_text(markdown(title, rows, published or {}))
+    one = next(iter(rows.values()))
+    series = {}
+    for name in filter(rows.get, LEARNERS):
+        low, high = np.array(rows[name]["iqm_ci95"]).T
+        series[name] = {"x": rows[name]["env_steps_in_task"], "mean": rows[name]["iqm"], "low": low, "high": high}
+    text = f"{title}: {one['tasks']} held-out tasks × {one['seeds']} seeds, IQM with 95 % interval"
+    labels: dict[str, Any] = {"xlabel": "environment steps seen in the task", "ylabel": "greedy return of an episode"}
+    references = {"optimum": one["optimum"], "random": one["random"]}
+    figures.lines(path.with_suffix(".png"), series, title=text, references=references, **labels)
+
+
+def markdown(title, rows, published):
+    """One line a learner: mean return at each point ± half its interval, IQM at the last, and what it cost.
+
+    published: {name: the means of others}.
+    """
+    one = next(iter(rows.values()))
+    head = f"**{title}**: random {one['random']:.1f}, optimum {one['optimum']:.1f}"
+    lines = [f"| {head} | first | second | third | fourth | IQM last | steps between | CPU-s |", "|---|" + "---:|" * 7]
+    for name in filter(rows.get, LEARNERS):
+        row = rows[name]
+        cells = [f"{m:.2f} ± {(h - l) / 2:.2f}" for m, (l, h) in zip(row["mean_return"], row["ci95"], strict=True)]
+        cells += [""] * (4 - len(cells)) + [f"{row['iqm'][-1]:.2f}", f"{row['env_steps_in_task'][1]:,}"]
+        lines.append(f"| {name} | " + " | ".join([*cells[:4], *cells[-2:], str(row["cpu_seconds"])]) + " |")
+    for name, means in published.items():
+        lines.append(f"| *{name}* | " + " | ".join(f"{mean:.2f}" for mean in means) + " | | | |")
+    return "\n".join(lines) + "\n"
