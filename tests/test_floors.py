@@ -36,7 +36,7 @@ FLOORS = [
     },
     {"tasks/*", "learners/*", "living", "planners/bandit_strategies", "planners/tabular_strategies"},
     {"training", "evaluation"},
-    {"programs"},
+    {"programs", "curves"},
     {"checkpoints", "report", "progress", "sweep"},
     {"runs"},
     {"catalog"},
