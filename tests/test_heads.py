@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.environments import spaces
 
 from metadqn_jax import td, trees
 from metadqn_jax.actions import (
@@ -22,11 +23,14 @@ from metadqn_jax.actions import (
     sampled,
 )
 from metadqn_jax.checks import Misuse
+from metadqn_jax.environments.navigation_2d import Navigation2D
 from metadqn_jax.heads.sampled import search
 from metadqn_jax.learners.anil import head_weights
 from metadqn_jax.learners.descent import Policy
 from metadqn_jax.loops import repeat
-from metadqn_jax.networks import mlp
+from metadqn_jax.memories.linear_attention import linear_attention
+from metadqn_jax.networks import mlp, scorer
+from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation_2d import navigation_2d
 from metadqn_jax.tasks.wrappers import permute_actions, with_head
 from metadqn_jax.types import Spec, Transition
@@ -386,7 +390,82 @@ def test_a_family_takes_another_head_for_its_actions():
         close(step.transition_obs, [0.1, -0.1])
 
 
+# --- the usual heads of gymnax's spaces
+
+
+class Pairs(spaces.Space):
+    """What gymnasium calls MultiDiscrete([3, 3])."""
+
+    nvec = np.array([3, 3])
+
+    def sample(self, key):
+        return jax.random.randint(key, (2,), 0, 3)
+
+
+class Given(Navigation2D):
+    """The point, its velocities taken from another space; whole numbers are levels."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.space = space
+
+    def action_space(self, params):
+        return self.space
+
+    def step_env(self, key, state, action, params):
+        return super().step_env(key, state, 0.1 * (jnp.asarray(action).reshape(2) - 1.0), params)
+
+
+def here(key, params):
+    return params
+
+
+def taken(head):
+    return jax.vmap(head.decode)(jax.vmap(head.sample)(jax.random.split(jax.random.key(0), 200)))
+
+
+def test_a_bounded_box_and_a_space_of_several_choices_get_factored_heads():
+    head = from_gymnax(Given(spaces.Box(0.0, jnp.array([[2.0, 4.0]]), (1, 2))), here).spec.head
+    assert head.width == 10
+    np.testing.assert_array_equal(np.unique(taken(head)[:, 0, 0]), [0, 0.5, 1, 1.5, 2])
+    np.testing.assert_array_equal(np.unique(taken(head)[:, 0, 1]), [0, 1, 2, 3, 4])
+    head = from_gymnax(Given(Pairs()), here).spec.head
+    assert head.width == 6
+    assert {tuple(pair) for pair in np.asarray(taken(head))} == set(itertools.product(range(3), range(3)))
+
+
+@pytest.mark.parametrize(
+    ("space", "head", "words"),
+    [
+        (spaces.Box(-jnp.inf, jnp.inf, (2,)), None, "finite bounds low < high"),
+        (spaces.Dict({"a": spaces.Discrete(2)}), None, "no head is usual; pass one"),
+        (spaces.Box(0.0, 1.0, (2,)), naf([0.0], [1.0]), r"actions float32\[2\], got float32\[1\]; take a head for Box"),
+        (spaces.Box(0.0, 1.0, (2,)), multi_discrete([3, 3]), r"float32\[2\], got int32\[2\]; take"),
+        (Pairs(), factored([0.0] * 2, [2.0] * 2, 3), r"int32\[2\], got float32\[2\]; take"),
+    ],
+)
+def test_a_head_for_another_space_is_refused(space, head, words, monkeypatch):
+    monkeypatch.setattr("metadqn_jax.tasks.from_gymnax._check_survival", lambda *_: None)  # it samples actions, and costs
+    with pytest.raises(Misuse, match=words) as raised:
+        from_gymnax(Given(space), here, head=head)
+    assert "\n" not in str(raised.value)
+
+
+def test_ten_thousand_actions_are_counted():
+    with pytest.raises(Misuse, match=r"must have CartPole-v1's 2 actions, got 7; take a head for Discrete\(2"):
+        from_gymnax("CartPole-v1", here, head=HEADS["candidates"])
+
+
 # --- refusals
+
+
+@pytest.mark.parametrize("name", ["factored", "sampled", "naf"])
+def test_what_is_read_for_each_action_refuses_a_head_without_a_value_for_each(name):
+    spec = Spec(jax.ShapeDtypeStruct((OBS,), jnp.float32), HEADS[name])
+    with pytest.raises(Misuse, match=r"^per-action memory must know the actions one by one, [^\n]*; [^\n]*\.$"):
+        linear_attention(spec, per_action=True)
+    with pytest.raises(Misuse, match=r"^a scorer needs a head with one output for each action [^\n]*; [^\n]*\.$"):
+        scorer(spec, context=(HEADS[name].width, 4))
 
 
 @pytest.mark.parametrize(
