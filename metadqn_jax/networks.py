@@ -148,7 +148,7 @@ def scorer(
         check_count("hidden", size)
     require(
         len(context) == 2 and spec.head.width == context[0] and spec.head.values is not None,
-        f"a scorer needs a head with one output for each action and a context of as many rows, got {spec.head.width} outputs "
+        f"a scorer needs a head with one output and a context of one row for each action, got {spec.head.width} outputs "
         f"and {context}; use a discrete head and a memory that is read for each action, or mlp.",
     )
     module = _Scorer(*hidden, dueling, layer_norm)

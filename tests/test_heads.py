@@ -464,7 +464,7 @@ def test_what_is_read_for_each_action_refuses_a_head_without_a_value_for_each(na
     spec = Spec(jax.ShapeDtypeStruct((OBS,), jnp.float32), HEADS[name])
     with pytest.raises(Misuse, match=r"^per-action memory must know the actions one by one, [^\n]*; [^\n]*\.$"):
         linear_attention(spec, per_action=True)
-    with pytest.raises(Misuse, match=r"^a scorer needs a head with one output for each action [^\n]*; [^\n]*\.$"):
+    with pytest.raises(Misuse, match=r"^a scorer needs a head with one output and a context [^\n]*; [^\n]*\.$"):
         scorer(spec, context=(HEADS[name].width, 4))
 
 
