@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from metadqn_jax.checks import check_count, require
-from metadqn_jax.types import Array, Key, Params, QNetwork, Spec
+from metadqn_jax.types import ActionHead, Array, Key, Params, QNetwork, Spec
 
 
 class _Dense(nn.Module):
@@ -45,8 +45,7 @@ class _Convolutions(nn.Module):
 class _QModule(nn.Module):
     """torso → head, or torso → value + centred advantage. The context joins what the dense layers read."""
 
-    width: int
-    bins: int
+    head: ActionHead
     channels: Sequence[int]
     hidden: Sequence[int]
     activation: Callable
@@ -60,10 +59,11 @@ class _QModule(nn.Module):
         x = x if context is None else jnp.concatenate([x, context])
         x = _Dense(self.hidden, self.activation, self.layer_norm, name="torso")(x)
         if not self.dueling:
-            return nn.Dense(self.width, name="head")(x)
-        advantage = nn.Dense(self.width, name="head_advantage")(x).reshape(-1, self.bins)
-        value = nn.Dense(self.bins, name="head_value")(x)
-        return (value[None] + advantage - advantage.mean(0, keepdims=True)).reshape(-1)
+            return self.head.outputs(self.param, nn.Dense(self.head.width, name="head")(x))
+        bins = 1 if self.head.support is None else self.head.support.bins
+        advantage = nn.Dense(self.head.width, name="head_advantage")(x).reshape(-1, bins)
+        value = nn.Dense(bins, name="head_value")(x)
+        return self.head.outputs(self.param, (value[None] + advantage - advantage.mean(0, keepdims=True)).reshape(-1))
 
 
 def mlp(
@@ -147,9 +147,9 @@ def scorer(
     for size in hidden:
         check_count("hidden", size)
     require(
-        len(context) == 2 and spec.head.width == context[0],
-        f"a scorer needs a context of one row for each of the head's {spec.head.width} outputs, got {context}; "
-        "use a memory that is read for each action, or mlp.",
+        len(context) == 2 and spec.head.width == context[0] and spec.head.values is not None,
+        f"a scorer needs a head with one output and a context of one row for each action, got {spec.head.width} outputs "
+        f"and {context}; use a discrete head and a memory that is read for each action, or mlp.",
     )
     module = _Scorer(*hidden, dueling, layer_norm)
 
@@ -180,7 +180,12 @@ def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -
             check_count(name, size)
     check_count("context", context, least=0)
     bins = 1 if spec.head.support is None else spec.head.support.bins
-    module = _QModule(spec.head.width, bins, tuple(channels), tuple(hidden), activation, dueling, layer_norm)
+    require(
+        not dueling or spec.head.width % bins == 0,
+        f"a dueling network needs a head with {bins} outputs, those of its support, for each action, got {spec.head.width} in "
+        "all; set dueling=False.",
+    )
+    module = _QModule(spec.head, tuple(channels), tuple(hidden), activation, dueling, layer_norm)
 
     def init(key: Array):
         obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)

@@ -102,10 +102,14 @@ class QNetwork(NamedTuple):
     chosen: Callable[..., Outputs] | None = None
 
 
+def _as_it_is(parameter: Callable, vector: Array) -> Outputs:
+    return vector
+
+
 class ActionHead(NamedTuple):
     """How a network's outputs become values and actions, so that the action space is an axis of its own.
 
-    width: int                                  outputs that the network must give
+    width: int                                  numbers that the network must give
     greedy: (outputs) -> action                 argmax_a Q; double Q-learning is value(target, greedy(online))
     value: (outputs, action) -> []              Q(s, a)
     maximum: (outputs) -> []                    max_a Q(s, a), equal to value(outputs, greedy(outputs))
@@ -114,6 +118,9 @@ class ActionHead(NamedTuple):
     perturb: (key, carry, action, epsilon) -> (carry, action)   exploration around an action
     decode: (action) -> environment action      native index or code to what the environment takes
     embed: (action) -> [n]                      the action as features, for networks that read actions
+    outputs: (parameter, vector [width]) -> outputs   what the network gives, by default the vector as it is; parameters
+                                                that the head owns, `parameter(name, init: (key) -> pytree)`, stand among
+                                                the network's and come along in what is given
     policy: (outputs, temperature) -> [A]       probabilities softmax(Q / temperature); None if the head has none
     values: (outputs) -> [A]                    Q(s, ·) in the order of `policy`; None if the head has none
     logits: (outputs, action) -> [bins]         for HL-Gauss; None if the head has no bins
@@ -129,6 +136,7 @@ class ActionHead(NamedTuple):
     perturb: Callable
     decode: Callable
     embed: Callable
+    outputs: Callable = _as_it_is
     policy: Callable | None = None
     values: Callable | None = None
     logits: Callable | None = None

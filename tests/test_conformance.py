@@ -1,6 +1,7 @@
 """Every learner × several families through one table: what holds for one holds for all."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +9,32 @@ import optax
 import pytest
 
 from metadqn_jax import trees
+from metadqn_jax.actions import candidates, factored, held, naf, ornstein_uhlenbeck, sampled
 from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, learners_of
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.living import live
 from metadqn_jax.tasks.base import sample_tasks
+from metadqn_jax.tasks.navigation_2d import navigation_2d
+from metadqn_jax.tasks.wrappers import with_head
 from metadqn_jax.training import make_trainer, steps_together
 from metadqn_jax.types import Span
 
+
+def on_box(head):
+    """A point that is moved by velocities in a box."""
+    return with_head(navigation_2d(), head)
+
+
+WAYS = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])
+LOW, HIGH = [-0.1] * 2, [0.1] * 2  # velocities of navigation_2d
+BOX = {
+    "factored": factored(LOW, HIGH, 3),
+    "sampled": ornstein_uhlenbeck(sampled(LOW, HIGH, units=8, points=8, elites=3)),
+    "naf": held(naf(LOW, HIGH), 2),
+    "candidates": candidates(WAYS)._replace(decode=lambda action: 0.1 * WAYS[action]),
+}
+PLACES = FAMILIES | {f"box, {name}": functools.partial(on_box, head) for name, head in BOX.items()}
 EXPLORE = by_segment(1.0, 0.5)
 TASKS = 2
 
@@ -30,7 +49,7 @@ class Case:
 
     def __init__(self, family_name, learner_name, memory=None):
         entry = LEARNERS[learner_name]
-        family = entry.prepare(FAMILIES[family_name]())
+        family = entry.prepare(PLACES[family_name]())
         self.distribution = family.split.train
         recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span), hidden=(8, 8))
         self.span = recipe.span
@@ -49,6 +68,8 @@ class Case:
 
 TABLE = [(family, learner) for family in ("navigation", "cartpole", "tabular") for learner in LEARNERS]
 TABLE += [("gridnavi", "maml"), *(("gridnavi", "rl2", memory) for memory in MEMORIES)]
+TABLE += [("box, sampled", "maml"), ("box, factored", "cavia"), ("box, sampled", "rl2"), ("box, candidates", "rl2")]
+TABLE += [("box, naf", "scratch")]
 PAIRS = [pytest.param(row, id="-".join(row), marks=pytest.mark.xdist_group("-".join(row))) for row in TABLE]
 
 

@@ -9,8 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
 FLOORS = [
     {"checks"},
     {"types", "stats", "planners/hidden_goal"},
-    {"trees"},
-    {"loops"},
+    {"trees", "heads/base", "heads/exploration"},
+    {"loops", "heads/*"},
     {
         "actions",
         "td",
@@ -36,7 +36,7 @@ FLOORS = [
     },
     {"tasks/*", "learners/*", "living", "planners/bandit_strategies", "planners/tabular_strategies"},
     {"training", "evaluation"},
-    {"programs"},
+    {"programs", "curves"},
     {"checkpoints", "report", "progress", "sweep"},
     {"runs"},
     {"catalog"},
@@ -96,7 +96,7 @@ HOMES = {
     "tyro": {"cli"},
     "rich": {"cli", "report", "progress"},
     "matplotlib": {"figures"},
-    "scipy": {"stats"},
+    "scipy": {"stats", "heads/sampled"},
 }
 
 

@@ -258,7 +258,14 @@ def test_the_time_starts_anew_where_an_episode_terminates():
         ("CartPole-v1", lambda key, p: {"gravity": p.gravity}, {}, "must keep its structure"),
         ("CartPole-v1", same, {"keep": ("goal",)}, "has no field 'goal'"),
         ("PointRobot-misc", same, {"head": PUSHES}, "draws goal at reset"),
-        ("PointRobot-misc", same, {"keep": ("goal",)}, "not discrete; pass a head for it"),
+        (
+            "PointRobot-misc",
+            same,
+            {"keep": ("goal",), "head": actions.discrete(4)},
+            r"actions float32\[2\], got int32\[\]; take a head",
+        ),
+        ("CartPole-v1", same, {"head": actions.factored([0.0], [1.0], 3)}, r"actions int32\[\], got float32\[1\]; take a head"),
+        ("CartPole-v1", same, {"head": actions.discrete(3)}, "2 actions, got 3; take a head"),
         ("BernoulliBandit-misc", same, {}, "draws reward_probs at reset"),
     ],
 )

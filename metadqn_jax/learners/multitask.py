@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from metadqn_jax import replay, trees
-from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.derivative import detached
 from metadqn_jax.learners.base import MetaLearner, before, forget, td_loss
 from metadqn_jax.learners.descent import Rule, descend, plain_target, sgd
@@ -33,7 +33,7 @@ class Scratch(NamedTuple):
     params: Params
     target: Params
     opt_state: Any
-    store: replay.Store  # of transitions
+    store: replay.Store  # of transitions in a row, [length]
 
 
 def scratch(
@@ -46,24 +46,27 @@ def scratch(
     capacity: int,
     minibatch: int = 64,
     polyak: Any = 0.05,
+    length: int = 1,
 ) -> MetaLearner:
     """A DQN from random weights in every task, with its own replay and Adam: nothing is meta-learned (Mnih et al. 2015).
 
-    transition: one Transition, abstract or concrete, for the store of `capacity`.   steps: updates after each segment,
-    each on `minibatch` stored transitions (so that a loss's traces have length 1).
-    Differs from the paper: Polyak-averaged target (Lillicrap et al. 2016), Adam. Raises `Misuse` on sizes < 1.
+    transition: one Transition, abstract or concrete.   steps: updates after each segment, each on `minibatch` of the
+    `capacity` stored pieces, which are `length` transitions in a row: as long as a loss's traces can be.
+    Differs from the paper: Polyak-averaged target (Lillicrap et al. 2016), Adam. Raises `Misuse` on sizes < 1, and where
+    segments cannot be cut into such pieces.
     """
-    for name, size in (("steps", steps), ("capacity", capacity), ("minibatch", minibatch)):
+    for name, size in (("steps", steps), ("capacity", capacity), ("minibatch", minibatch), ("length", length)):
         check_count(name, size)
     check_real("the rate", rate)
     optimizer = optax.adam(rate)
+    piece = trees.lead(length, trees.shapes(transition))
 
     def begin(key, slow):
         params = network.init(key)
-        return Scratch(params, jax.tree.map(jnp.copy, params), optimizer.init(params), replay.make_store(transition, capacity))
+        return Scratch(params, jax.tree.map(jnp.copy, params), optimizer.init(params), replay.make_store(piece, capacity))
 
     def update(key, i, fast):
-        batch = jax.tree.map(lambda leaf: leaf[None], replay.sample(key, fast.store, minibatch))  # [1, minibatch]: T = 1
+        batch = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), replay.sample(key, fast.store, minibatch))
 
         def minibatch_loss(params):
             return td_loss(loss, network, (params, None), trees.stop((fast.target, None)), batch)
@@ -73,8 +76,14 @@ def scratch(
         params = trees.add(fast.params, change)
         return Scratch(params, trees.mix(fast.target, params, polyak), opt_state, fast.store), None
 
+    def pieces(segment):  # [T, E] as [T / length · E, length], earlier ones first
+        steps = segment.reward.shape[0]
+        require(steps % length == 0, f"a segment must be cut into pieces of {length} steps, got {steps}; change length.")
+        cut = jax.tree.map(lambda leaf: leaf.reshape((steps // length, length, *leaf.shape[1:])), segment)
+        return trees.flatten_axes(jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 1, 2), cut), 2)
+
     def adapt(key, slow, fast, segment):
-        fast = fast._replace(store=replay.add(fast.store, trees.flatten_axes(segment, 2)))
+        fast = fast._replace(store=replay.add(fast.store, pieces(segment)))
         return repeat(key, steps, update, fast)[0], {}
 
     def q(slow, fast, obs: Array):

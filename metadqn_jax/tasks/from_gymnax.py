@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metadqn_jax import trees
-from metadqn_jax.actions import discrete
+from metadqn_jax.actions import discrete, factored, multi_discrete
 from metadqn_jax.checks import check_same, require
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution
@@ -29,10 +30,11 @@ def from_gymnax(
     keep: fields of the environment's *state* that belong to the task (a goal drawn by `reset`): they are drawn with
         the task, and written back after every reset.
     redraw: fields that are drawn at each reset and do not belong to the task.
-    head: by default `discrete` for a Discrete action space.
+    head: by default `discrete` for a Discrete action space, `factored` with 5 bins for a bounded Box of real numbers, and
+        `multi_discrete` for a space with `nvec`.
 
-    Raises `Misuse` when `vary` changes a structure, shape or dtype, or when the environment draws a part of its task
-    at reset and neither `keep` nor `redraw` names it.
+    Raises `Misuse` when `vary` changes a structure, shape or dtype, when the environment draws a part of its task at reset
+    and neither `keep` nor `redraw` names it, or when the head is for another action space.
     """
     env, params = _environment(env, params)
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
@@ -83,7 +85,9 @@ def from_gymnax(
         isinstance(observation, jax.ShapeDtypeStruct),
         f"{env.name} must observe one array, got {jax.tree.structure(observation)}; wrap it so that it concatenates its parts.",
     )
-    distribution = TaskDistribution(sample, reset, step, Spec(observation, head or _default_head(env, base)))
+    head = head or _default_head(env, base)
+    _check_head(env, base, head)
+    distribution = TaskDistribution(sample, reset, step, Spec(observation, head))
     check_distribution(distribution)
     return distribution
 
@@ -100,8 +104,30 @@ def _environment(env: Any, params: Any) -> tuple[Any, Any]:
 
 def _default_head(env: Any, params: Any) -> ActionHead:
     space = env.action_space(params)
-    require(hasattr(space, "n"), f"{env.name} has the action space {space}, which is not discrete; pass a head for it.")
-    return discrete(int(space.n))
+    if hasattr(space, "n"):
+        return discrete(int(space.n))
+    if hasattr(space, "nvec"):
+        return multi_discrete([int(size) for size in space.nvec])
+    require(hasattr(space, "low"), f"{env.name} has the action space {space}, for which no head is usual; pass one.")
+    low, high = (np.broadcast_to(np.asarray(bound), space.shape).ravel() for bound in (space.low, space.high))
+    head = factored(low, high, bins=5)
+    return head._replace(decode=lambda action: head.decode(action).reshape(space.shape))
+
+
+def _check_head(env: Any, params: Any, head: ActionHead) -> None:
+    """Raise `Misuse` unless the head gives actions of the environment's shape and kind and, one by one, as many."""
+    space, key = env.action_space(params), jax.random.key(0)
+    action = jax.eval_shape(lambda key: head.decode(head.sample(key)), key)
+    wanted = jax.eval_shape(space.sample, key)
+    kinds = [jnp.issubdtype(one.dtype, jnp.floating) for one in (action, wanted)]
+    require(
+        action.shape == wanted.shape and kinds[0] == kinds[1],
+        f"the head must give {env.name} actions {wanted.dtype}{list(wanted.shape)}, got {action.dtype}{list(action.shape)}; "
+        f"take a head for {space}.",
+    )
+    if hasattr(space, "n") and head.values is not None:
+        count = jax.eval_shape(head.values, jax.ShapeDtypeStruct((head.width,), jnp.float32)).size
+        require(count == space.n, f"the head must have {env.name}'s {space.n} actions, got {count}; take a head for {space}.")
 
 
 def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[str, ...]) -> None:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import Misuse, check_count
+from metadqn_jax.checks import Misuse, check_count, check_same
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
-from metadqn_jax.types import Array, Spec, Task, World
+from metadqn_jax.types import ActionHead, Array, Spec, Task, World
 
 
 def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
@@ -71,6 +71,25 @@ def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistributi
     changed = TaskDistribution(distribution.sample, reset, step, Spec(observation, distribution.spec.head))
     check_distribution(changed)
     return changed
+
+
+def with_head(family: Family, head: ActionHead) -> Family:
+    """The family with another head for the same actions. Raises `Misuse` unless it gives what the environment takes.
+
+    >>> from metadqn_jax.actions import factored
+    >>> from metadqn_jax.tasks.navigation_2d import navigation_2d
+    >>> with_head(navigation_2d(), factored([-0.1, -0.1], [0.1, 0.1], bins=11)).split.train.spec.head.width
+    22
+    """
+
+    def given(head):
+        return jax.eval_shape(lambda key: head.decode(head.sample(key)), jax.random.key(0))
+
+    def changed(side):
+        check_same("an action", given(side.spec.head), given(head), "take a head for the environment's action space")
+        return side._replace(spec=side.spec._replace(head=head))
+
+    return family._replace(split=TaskSplit(*map(changed, family.split)))
 
 
 def observed(family: Family) -> Family:

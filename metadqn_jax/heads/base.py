@@ -1,0 +1,87 @@
+"""What action heads share: supports of HL-Gauss, boxes, and the plainest exploration."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metadqn_jax.checks import check_count, require
+from metadqn_jax.types import Array
+
+Bounds = Sequence[float] | np.ndarray  # of a box, one for each dimension, [d]
+
+
+class Support(NamedTuple):
+    """The interval that HL-Gauss divides into `bins` equal bins, in the units of the (scaled) return."""
+
+    low: float
+    high: float
+    bins: int
+
+    @property
+    def edges(self) -> jax.Array:
+        """The bins' borders, [bins + 1]."""
+        return jnp.linspace(self.low, self.high, self.bins + 1)
+
+    @property
+    def centers(self) -> jax.Array:
+        """The bins' centres, [bins]."""
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+
+def bins_of(support: Support | None) -> int:
+    """The outputs behind one value: a support's bins, 1 without one. Raises `Misuse` on an impossible support."""
+    if support is None:
+        return 1
+    check_count("support.bins", support.bins, least=2)
+    require(support.low < support.high, f"support.low must be below support.high, got {support}; swap them.")
+    return support.bins
+
+
+def mean_of(support: Support | None) -> Callable[[Array], Array]:
+    """(logits [..., bins]) -> values [...]: the mean of the categorical distribution, or the one output as it is."""
+    if support is None:
+        return lambda logits: logits[..., 0]
+    return lambda logits: jax.nn.softmax(logits) @ support.centers
+
+
+def instead(sample: Callable) -> Callable:
+    """A head's `perturb`: with probability ε a draw of `sample` in place of the action."""
+
+    def perturb(key, carry, action, epsilon):
+        key_whether, key_which = jax.random.split(key)
+        wander = jax.random.uniform(key_whether) < epsilon
+        return carry, jnp.where(wander, sample(key_which), action)
+
+    return perturb
+
+
+def check_box(head: str, low: Bounds, high: Bounds) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of a box as float32 [d]; raises `Misuse` unless they are finite and in order."""
+    least, most = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        vectors = least.shape == most.shape == (least.size,) and least.size > 0
+        bounded = vectors and np.isfinite(most - least).all() and np.less(least, most).all()
+    require(bool(bounded), f"{head} must lie in a box with finite bounds low < high, [d] each, got {low} and {high}; bound it.")
+    return least, most
+
+
+def in_box(head: str, low: Bounds, high: Bounds) -> dict[str, Any]:
+    """The fields of a head whose actions are real vectors, float32 [d] in [−1, 1]^d, which `decode` stretches to a box.
+
+    Exploration replaces an action by a uniform one with probability ε. Raises `Misuse` as `check_box` does.
+    """
+    least, most = check_box(head, low, high)
+
+    def sample(key):
+        return jax.random.uniform(key, least.shape, jnp.float32, -1.0, 1.0)
+
+    return {
+        "sample": sample,
+        "rest": tuple,
+        "perturb": instead(sample),
+        "decode": lambda action: jnp.clip(least + (action + 1) / 2 * (most - least), least, most),  # rounding might leave it
+        "embed": lambda action: action,
+    }
