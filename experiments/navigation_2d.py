@@ -20,8 +20,9 @@ from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.navigation_2d import navigation_2d, published_goals
 from metadqn_jax.types import Span
 
-BUDGET = 50_000_000  # environment steps of meta-training
+BUDGET = 30_000_000  # environment steps of meta-training
 PROBE = {"span": Span(segments=4, steps=100, streams=20)}
+RATES = {"cavia": 1.0, "meta_sgd": 1.0}  # inner rates that begin higher than the recipe's, as train tasks would have it
 PUBLISHED = {
     "published: MAML, policy gradients": (-40.41, -11.68, -3.33, -3.23),
     "published: context vector": (-42.42, -13.90, -5.17, -3.18),
@@ -48,11 +49,13 @@ def main(options: Options) -> None:
     learners = ["cavia", "pearl"] if options.quick else [options.learner] if options.learner else list(LEARNERS)
 
     def work(family, name):
+        recipe = dataclasses.replace(family.recipe, inner_rate=RATES.get(name, family.recipe.inner_rate))
         task = sample_tasks(jax.random.key(0), family.split.test, 1)
         held = jax.vmap(lambda goal: jax.tree.map(lambda leaf: leaf[0], task).replace(goal=goal))(published_goals())
         sizes = {"tasks": 4 if options.quick else 40, "held": None if options.quick else held}
         budget = 1 if options.quick else BUDGET
-        row = side_by_side.run(family, name, budget=budget, seeds=options.seeds, probe=PROBE, **sizes)
+        changed = family._replace(recipe=recipe)
+        row = side_by_side.run(changed, name, budget=budget, seeds=options.seeds, probe=PROBE, **sizes)
         console.print(name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
         return row
 

@@ -23,7 +23,7 @@ RECIPE = Recipe(
     outer_trace=0.0,
     reward_scale=4.0,
     query_epsilon=0.5,
-    inner_rate=1.0,
+    inner_rate=0.3,
     inner_steps=1,
     outer_steps=2_000,
 )
