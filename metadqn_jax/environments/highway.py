@@ -1,6 +1,6 @@
-"""Driving on a highway among drivers who follow and overtake: `highway-env` (Leurent 2018) in JAX, as an Environment of gymnax."""
+"""Driving on a highway among drivers who follow and overtake: `highway-env` (Leurent 2018) in JAX, for gymnax."""
 
-from typing import Any
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +25,9 @@ ACCELERATION, STEERING = 5.0, jnp.pi / 4  # of the continuous actions ±1
 class HighwayParams(environment.EnvParams):
     """The task: the road, its drivers, the ego's response, and what is rewarded. The defaults are those of highway-fast-v0.
 
-    A step gives, scaled so that it lies within 0 and 1, and 0 off the road: − crash_weight · crashed
-    + lane_weight · (1 − |lane / (lanes − 1) − wanted_lane|) + speed_weight · clip(1 − |v − wanted_speed| / speed_tolerance, 0, 1),
-    where the ego's forward speed v counts up to 30 m/s, and its lane is the one that it heads for.
+    A step gives − crash_weight · crashed + lane_weight · (1 − |lane / (lanes − 1) − wanted_lane|)
+    + speed_weight · clip(1 − |v − wanted_speed| / speed_tolerance, 0, 1), scaled so that it lies within 0 and 1, and 0 off
+    the road. The ego's forward speed v counts up to 30 m/s; its lane is the one that it heads for, if it heads for any.
     """
 
     lanes: int = 3
@@ -59,8 +59,8 @@ class Highway(environment.Environment[HighwayState, HighwayParams]):
     `all_collide`: drivers crash into each other too. Raises `Misuse` on sizes < 1.
 
     The defaults are highway-fast-v0; highway-v0 is `Highway(50, frequency=15, all_collide=True)` with four lanes, an
-    ego_spacing of 2 and 40 steps. Differs from highway-env: the road has no ends, and an ego of continuous actions is, as there,
-    one whom drivers believe to stand still: they never change to a lane right in front of it.
+    ego_spacing of 2 and 40 steps. As there, drivers take an ego of continuous actions for one who brakes hard, and never
+    change to a lane right in front of it. Differs from highway-env: the road has no ends.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Highway(environment.Environment[HighwayState, HighwayParams]):
         ego, reach = jnp.arange(self.vehicles + 1) == 0, params.response * params.friction
         held = reach * ACCELERATION * jnp.clip(action[0], -1, 1) if self.continuous else jnp.zeros_like(state.speed[0])
         (state, _), passed = jax.lax.scan(tick, (state, jnp.asarray(held, state.speed.dtype)), length=self.ticks)
-        return state.replace(time=state.time + 1), passed
+        return dataclasses.replace(state, time=state.time + 1), passed
 
     def reward(self, state: HighwayState, params: HighwayParams) -> Array:
         """What a step that ends in `state` gives, [], within 0 and 1: the formula stands with `HighwayParams`."""
@@ -182,7 +182,7 @@ class Highway(environment.Environment[HighwayState, HighwayParams]):
         return spaces.Box(-1.0, 1.0, (SEEN, 5), jnp.float32)
 
 
-def head_for(state: HighwayState, action: Array, lanes: Array) -> HighwayState:
+def head_for(state: HighwayState, action: Array, lanes: Array | int) -> HighwayState:
     """The state after the ego chose one of the five meta-actions; a lane further than two lanes' widths is out of reach."""
     change = jnp.where(action == RIGHT, 1, jnp.where(action == LEFT, -1, 0))
     lane = jnp.clip(state.target_lane[0] + change, 0, lanes - 1).astype(jnp.int32)
@@ -192,7 +192,9 @@ def head_for(state: HighwayState, action: Array, lanes: Array) -> HighwayState:
     level = jnp.clip(level + jnp.where(action == FASTER, 1, -1), 0, last).astype(jnp.int32)
     chosen = jnp.asarray(LEVELS, state.speed.dtype)[level]
     speed = jnp.where((action == FASTER) | (action == SLOWER), chosen, state.target_speed[0])
-    return state.replace(target_lane=state.target_lane.at[0].set(lane), target_speed=state.target_speed.at[0].set(speed))
+    return dataclasses.replace(
+        state, target_lane=state.target_lane.at[0].set(lane), target_speed=state.target_speed.at[0].set(speed)
+    )
 
 
 def steered(action: Array) -> Array:

@@ -1,4 +1,6 @@
-"""Which vehicles overlap, which will within one tick, and how far that pushes them: the separating axis test of `highway-env`."""
+"""Which vehicles overlap, which will within one tick, and how far that pushes them: highway-env's separating axes."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +34,11 @@ def collide(state: HighwayState, seconds: float, first: int) -> HighwayState:
     last = n - 1 - jnp.argmax(hits[:, ::-1], 1)
     of_last = jnp.where((last > jnp.arange(n))[:, None], push[jnp.arange(n), last], -push[last, jnp.arange(n)])
     crashed = state.crashed | touch.any(0) | touch.any(1)
-    return state.replace(crashed=crashed, hit=hits.any(1), impact=of_last / 2)
+    return dataclasses.replace(state, crashed=crashed, hit=hits.any(1), impact=of_last / 2)
 
 
 def _separate(place, along, shift, other_place, other_along, other_shift) -> tuple[Array, Array, Array]:
-    """Whether two rectangles overlap, whether they will after their shifts, and what then moves the first off the other, [2]."""
+    """Whether two rectangles overlap, whether they will after their shifts, and what moves the first off the other, [2]."""
     axes = jnp.stack([along, _left(along), other_along, _left(other_along)])  # [4, 2]
     centre, drift = axes @ (place - other_place), axes @ (shift - other_shift)
     reach, other_reach = _reach(axes, along), _reach(axes, other_along)

@@ -6,6 +6,7 @@ right, and lane l is centred on 4 l. The road has no ends.
 Differs from highway-env: `response`, `steering` and `friction` scale what vehicles do, and are 1 there.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -58,7 +59,7 @@ class Pairs(NamedTuple):
     pull: Array
 
 
-def lane_of(y: Array, lanes: Array) -> Array:
+def lane_of(y: Array, lanes: Array | int) -> Array:
     """The nearest lane, int32."""
     return jnp.clip(jnp.ceil(y / LANE - 0.5), 0, lanes - 1).astype(jnp.int32)
 
@@ -123,7 +124,7 @@ def drive(state: HighwayState, params: Any, follows: bool) -> tuple[HighwayState
     target = jnp.where(aborts, lane, decided)
     in_target = jnp.where(right, wishes.own[2], wishes.own[1])
     acceleration = jnp.where(target == lane, wishes.own[0], jnp.minimum(wishes.own[0], in_target))
-    state = state.replace(target_lane=target, timer=jnp.where(thinks, 0.0, state.timer))
+    state = dataclasses.replace(state, target_lane=target, timer=jnp.where(thinks, 0.0, state.timer))
     return state, jnp.clip(acceleration, -MOST_ACCELERATION, MOST_ACCELERATION), steer(state)
 
 
@@ -199,7 +200,8 @@ def move(state: HighwayState, acceleration: Array, slip: Array, seconds: float) 
     sin = jnp.where(state.crashed, 0.0, slip)
     cos, along, aside = jnp.sqrt(1 - sin**2), jnp.cos(state.heading), jnp.sin(state.heading)
     pushed = jnp.where(state.hit[:, None], state.impact, 0.0)
-    return state.replace(
+    return dataclasses.replace(
+        state,
         x=state.x + state.speed * (along * cos - aside * sin) * seconds + pushed[:, 0],
         y=state.y + state.speed * (aside * cos + along * sin) * seconds + pushed[:, 1],
         heading=state.heading + state.speed * sin / (LENGTH / 2) * seconds,
