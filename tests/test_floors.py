@@ -9,8 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
 FLOORS = [
     {"checks"},
     {"types", "stats", "planners/hidden_goal"},
-    {"trees"},
-    {"loops"},
+    {"trees", "environments/highway_traffic"},
+    {"loops", "environments/highway_collisions"},
     {
         "actions",
         "td",

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from metadqn_jax.environments.highway import HighwayParams
 from metadqn_jax.environments.highway_traffic import LANE, LENGTH, WIDTH, HighwayState
 
 SCALE = 4  # pixels per metre
@@ -11,15 +10,15 @@ COLORS = ((196, 214, 180), (90, 90, 96), (215, 215, 215), (86, 180, 233), (230, 
 GRASS, ROAD, LINE, DRIVER, EGO, CRASHED = (np.array(color, np.uint8) for color in COLORS)
 
 
-def film(states: HighwayState, params: HighwayParams) -> np.ndarray:
-    """Frames uint8 [T, height, width, 3] of `states` with a leading [T], in one task; to the right of the road is below.
+def film(states: HighwayState, lanes: int) -> np.ndarray:
+    """Frames uint8 [T, height, width, 3] of `states` with a leading [T], on a road of `lanes`; its right is below.
 
     The ego is orange, and who has crashed is red. `Highway.simulate` gives the states after each tick for a smooth film.
     """
     rows = [np.asarray(leaf) for leaf in (states.x, states.y, states.heading, states.crashed)]
-    across = np.arange(-LANE, LANE * int(params.lanes), 1 / SCALE) + 0.5 / SCALE
+    across = np.arange(-LANE, LANE * lanes, 1 / SCALE) + 0.5 / SCALE
     ahead = np.arange(-BACK, FRONT, 1 / SCALE) + 0.5 / SCALE
-    return np.stack([_frame(*one, across[:, None], ahead[None], int(params.lanes)) for one in zip(*rows, strict=True)])
+    return np.stack([_frame(*one, across[:, None], ahead[None], lanes) for one in zip(*rows, strict=True)])
 
 
 def _frame(x, y, heading, crashed, across, ahead, lanes) -> np.ndarray:

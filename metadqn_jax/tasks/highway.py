@@ -58,6 +58,7 @@ RECIPE = Recipe(  # a starting point that nobody has tuned
 )
 TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(90, 1, 1), discount=0.9, reward_scale=0.5, meta_batch=32)  # nor this one
 SHARP = {"speed_weight": 0.5, "lane_weight": 0.5, "crash_weight": 0.5, "speed_tolerance": 5.0}  # wishes are worth two thirds
+DRAWN = ("exponent", "target_speed", "target_lane")  # by every episode anew
 TURN = 0.05  # the sharpest steering of a continuous action's grid: more leaves the road within a second
 FAST = 5  # continuous actions a second
 AHEAD = 6  # steps that plans look ahead
@@ -87,7 +88,7 @@ def highway(vehicles: int = 20, continuous: bool = False, ranges: Ranges | None 
     horizon = 20 * FAST if continuous else 30
     base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon, **SHARP)
     head = grid([-1.0, -TURN], [1.0, TURN], bins=3) if continuous else discrete(5)
-    tasks = from_gymnax(env, vary, params=base, redraw=("exponent", "target_speed"), head=head)
+    tasks = from_gymnax(env, vary, params=base, redraw=DRAWN, head=head)
     plans = jnp.asarray(_continuous_plans() if continuous else _plans(), jnp.int32)
 
     def optimum(key, task):
