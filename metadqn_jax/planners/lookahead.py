@@ -21,7 +21,7 @@ def planned_return(
 ) -> Array:
     """The undiscounted return, [] float32, of an episode from `start`, each action of which begins the best of `plans`.
 
-    plans: the head's actions [plans, steps, …]; the best one has the largest sum of rewards up to an episode's end.
+    plans: what `step` takes, [plans, steps, …]; the best one has the largest sum of rewards up to an episode's end.
     step: (key, task, world, action) -> (world, Step), deterministic up to that end. With `believed` the plans are tried in
     that task and acted upon in `task`: what one loses who does not adapt. The return is reached, so that it bounds the
     optimum from below; it is no bound from above.

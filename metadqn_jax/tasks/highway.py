@@ -89,7 +89,8 @@ def highway(vehicles: int = 20, continuous: bool = False, ranges: Ranges | None 
     base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon, **SHARP)
     head = grid([-1.0, -TURN], [1.0, TURN], bins=3) if continuous else discrete(5)
     tasks = from_gymnax(env, vary, params=base, redraw=DRAWN, head=head)
-    plans = jnp.asarray(_continuous_plans() if continuous else _plans(), jnp.int32)
+    indices = jnp.asarray(_continuous_plans() if continuous else _plans(), jnp.int32)
+    plans = jax.vmap(jax.vmap(head.decode))(indices)
 
     def optimum(key, task):
         key_start, key_plans = jax.random.split(key)
