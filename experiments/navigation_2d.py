@@ -22,7 +22,7 @@ from metadqn_jax.types import Span
 
 BUDGET = 30_000_000  # environment steps of meta-training
 PROBE = {"span": Span(segments=4, steps=100, streams=20)}
-RATES = {"cavia": 1.0, "meta_sgd": 1.0}  # inner rates that begin higher than the recipe's, as train tasks would have it
+RATES = {"cavia": 1.0}  # an inner rate that begins higher than the recipe's, as train tasks would have it
 PUBLISHED = {
     "published: MAML, policy gradients": (-40.41, -11.68, -3.33, -3.23),
     "published: context vector": (-42.42, -13.90, -5.17, -3.18),

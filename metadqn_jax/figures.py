@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -76,6 +78,33 @@ def lines(
         axes.minorticks_off()
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     _finish(figure, axes, path)
+
+
+def animation(path: pathlib.Path, films: Mapping[str, Any], *, per_second: int) -> None:
+    """Films that run at the same time, one below the other under its label, as a GIF at `path`.
+
+    films: {label: frames}, uint8 [T, height, width, 3] with values of 0 … 255; one that is over rests on its last frame.
+    """
+    films = {label: np.asarray(frames) for label, frames in films.items()}
+    shapes = [frames.shape[1:3] for frames in films.values()]
+    inches = [7.5 * height / width + 0.3 for height, width in shapes]
+    figure = Figure(figsize=(7.5, sum(inches)), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(films), 1, squeeze=False, height_ratios=inches)[:, 0]
+    images = []
+    for axes, (label, frames) in zip(rows, films.items(), strict=True):
+        axes.set_axis_off()
+        axes.set_title(label, fontsize=9, loc="left")
+        images.append(axes.imshow(frames[0]))
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # not anew for each frame
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = PillowWriter(fps=per_second)
+    with writer.saving(figure, path, dpi=100):
+        for t in range(max(map(len, films.values()))):
+            for image, frames in zip(images, films.values(), strict=True):
+                image.set_data(frames[min(t, len(frames) - 1)])
+            writer.grab_frame()
 
 
 def _levels(axes: Any, references: Mapping[str, float]) -> None:

@@ -9,8 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
 FLOORS = [
     {"checks"},
     {"types", "stats", "planners/hidden_goal"},
-    {"trees", "heads/base", "heads/exploration"},
-    {"loops", "heads/*"},
+    {"trees", "heads/base", "heads/exploration", "environments/highway_traffic"},
+    {"loops", "heads/*", "environments/highway_collisions"},
     {
         "actions",
         "td",
