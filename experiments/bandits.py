@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 from kept import RESULTS, fill
 from rich.console import Console
+from seeds import trained
 
 from metadqn_jax import figures, programs, stats
 from metadqn_jax.catalog import LEARNERS, learners_of
@@ -20,7 +21,6 @@ from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import trial_returns
 from metadqn_jax.planners import bandit_strategies as strategies
 from metadqn_jax.planners.bandit import bayes_optimal
-from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.bandit import bernoulli_bandit
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.trials import in_trials
@@ -66,7 +66,7 @@ def returns(key, learner, slow, family, side, tasks):
     return trial_returns(key_lives, learner, slow, distribution, held, (1,), **sizes)[:, 0]
 
 
-def plan(pulls, arms, column, options, console):
+def plan(pulls, arms, column, options):
     """A planner's returns [1, tasks], and what was chosen for it."""
     family, numbers = in_trials(bernoulli_bandit(arms, pulls)), jnp.array(CHOICES.get(column, (0.0,)))
 
@@ -80,29 +80,26 @@ def plan(pulls, arms, column, options, console):
     return on_test(key_test, best)[None], {"chosen": round(float(best), 4)} if column in CHOICES else {}
 
 
-def learn(pulls, arms, column, options, console):
+def learn(pulls, arms, column, options):
     """The returns [seeds, tasks] of RL² with a Q-network, and its recipe."""
     entry = LEARNERS["rl2"]
     family = entry.prepare(bernoulli_bandit(arms, pulls))
     recipe = dataclasses.replace(family.recipe, **({"outer_steps": 2, "meta_batch": 4} if options.quick else {}))
-    (learner, tested), steps = learners_of(entry, family, recipe), recipe.outer_steps
+    learner, tested = learners_of(entry, family, recipe)
     program = programs.make_program(family, learner, tested, recipe, judge=entry.judge)
 
     def evaluate(key, slow):
         return {"returns": returns(key, tested, slow, family, "test", min(options.tasks, MOST_PULLS // pulls))}
 
-    def say(done, metrics):
-        console.print(f"{pulls},{arms}: {done}/{steps} outer steps, loss {metrics['loss'][:, -1].mean():.3f}", highlight=False)
-
-    seeds, chunk = range(options.seeds), max(1, steps // 10)
-    table = sweep(lambda _: program._replace(evaluate=evaluate), {}, seeds, steps=steps, chunk=chunk, progress=say)
+    label = f"{pulls} pulls of {arms} arms"
+    table = trained(label, program._replace(evaluate=evaluate), options.seeds, recipe.outer_steps)
     return table["returns"], {"recipe": dataclasses.asdict(recipe)}
 
 
-def run(cell, column, options, console):
+def run(cell, column, options):
     """One entry of results/bandits.json."""
     began = time.process_time()
-    found, facts = (plan if column in PLANNERS else learn)(*CELLS[cell], column, options, console)
+    found, facts = (plan if column in PLANNERS else learn)(*CELLS[cell], column, options)
     found = np.asarray(found, np.float64)
     low, high = stats.bootstrap(found, resamples=500)
     sizes = {"seeds": found.shape[0], "tasks": found.shape[1], "by_seed": found.mean(1).tolist()}
@@ -119,7 +116,7 @@ def main(options: Options) -> None:
     wanted = itertools.product(["10,5"], ["UCB1", "RL2"]) if options.quick else itertools.product(CELLS, COLUMNS)
 
     def work(cell, column):
-        one = run(cell, column, options, console)
+        one = run(cell, column, options)
         console.print(f"{cell} {column}: {one['return']:.3f} ± {one['error']:.3f}, {one['cpu_seconds']} CPU-s")
         return one
 

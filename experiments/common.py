@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from kept import RESULTS
 from rich.console import Console
+from seeds import trained
 
 from metadqn_jax import figures, programs, report
 from metadqn_jax.catalog import FAMILIES
@@ -16,7 +17,6 @@ from metadqn_jax.evaluation import STEPS, adaptation_returns, optimal_returns, r
 from metadqn_jax.learners import descent, multitask
 from metadqn_jax.memories.base import blank
 from metadqn_jax.programs import Program
-from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.wrappers import observed
 
@@ -80,9 +80,9 @@ def adapt(name, options):
         all_of_them = learners(parts)
         if label:  # the task-conditioned reference: the multi-task learner where the task can be seen
             all_of_them = {"multitask": (all_of_them["multitask"][0], {label: [all_of_them["multitask"][0]]})}
-        for trained, (learner, candidates) in all_of_them.items():
+        for which, (learner, candidates) in all_of_them.items():
             console.print(
-                f"{name}: {label or trained}, {0 if learner is None else recipe.outer_steps} outer steps", highlight=False
+                f"{name}: {label or which}, {0 if learner is None else recipe.outer_steps} outer steps", highlight=False
             )
             judged = run(place, recipe, learner, candidates, tasks, options.seeds)
             rows |= {row: result(judged, row, candidates[row]) for row in candidates}
@@ -111,7 +111,7 @@ def run(family, recipe, learner, candidates, tasks, seeds):
         return found | {"optimum": optimal_returns(key_optimum, family.optimum, held)}
 
     steps = recipe.outer_steps if learner else 1  # a DQN from scratch has nothing to meta-train
-    return sweep(lambda hyper: Program(program.trainer, evaluate), {}, range(seeds), steps=steps, chunk=max(1, steps // 10))
+    return trained(", ".join(candidates), Program(program.trainer, evaluate), seeds, steps)
 
 
 def result(judged, label, candidates):

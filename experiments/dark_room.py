@@ -26,10 +26,10 @@ CASES = {  # (family, the room as planners know it, None where there are several
 PATH = RESULTS / "dark_room.json"
 
 
-def row(name, options, say):
+def row(name, options):
     """The result of one case, with its references by episode."""
     family, room = CASES[name]
-    result = trials.rl2(family(), options, say)
+    result = trials.rl2(name, family(), options)
     episodes = len(result["by_episode"])
     if room is None:
         return {**result, "random_episode": result["random"] / episodes, "plan": None, "bound": None}
@@ -79,7 +79,7 @@ def markdown(rows):
 
 def main(options: trials.Options) -> None:
     """Run what is missing, and write results/dark_room.json, .md and .png."""
-    trials.run(PATH, CASES, options, lambda name, say: row(name, options, say), save)
+    trials.run(PATH, CASES, options, lambda name: row(name, options), save)
 
 
 if __name__ == "__main__":

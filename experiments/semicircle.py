@@ -20,12 +20,12 @@ STATED = {"pearl": 13.38, "varibad": 93.38, "borel": 53.60}  # the mean over the
 PATH = RESULTS / "semicircle.json"
 
 
-def row(name, options, say):
+def row(name, options):
     """The result of one definition, with what any velocities reach on test goals."""
     family = semicircle(name)
     tasks = sample_tasks(jax.random.key(0), family.split.test, 256)
     free = jax.jit(jax.vmap(lambda task: known_goal_return(task, family.horizon)))(tasks)
-    return {**trials.rl2(family, options, say), "any_velocities": float(free.mean()), "horizon": family.horizon}
+    return {**trials.rl2(name, family, options), "any_velocities": float(free.mean()), "horizon": family.horizon}
 
 
 def save(rows):
@@ -57,7 +57,7 @@ def markdown(rows):
 
 def main(options: trials.Options) -> None:
     """Run what is missing, and write results/semicircle.json, .md and .png."""
-    trials.run(PATH, DEFINITIONS, options, lambda name, say: row(name, options, say), save)
+    trials.run(PATH, DEFINITIONS, options, lambda name: row(name, options), save)
 
 
 if __name__ == "__main__":

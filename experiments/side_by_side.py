@@ -11,7 +11,6 @@ from metadqn_jax import figures, programs, report, stats
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
-from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {  # baselines get what is best on train tasks
@@ -53,7 +52,7 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
         found["random"] = judge.random(keys[4], test, drawn)
         return found | {"optimum": optimal_returns(keys[5], trained.optimum, drawn)}
 
-    table = sweep(lambda _: program._replace(evaluate=evaluate), {}, range(seeds), steps=steps, chunk=max(1, steps // 10))
+    table = trained(learner_name, program._replace(evaluate=evaluate), seeds, steps)
     best = max(range(len(tested)), key=lambda i: table[f"train/{i}"][..., 1].mean())
     in_task = trial.span.steps * trial.span.streams * (family.horizon if judge.unit == "episodes" else 1)
     facts = {

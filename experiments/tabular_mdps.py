@@ -74,12 +74,9 @@ def main(options: Options) -> None:
         rows, changes = ["optimum", "random", "PSRL", next(iter(LEARNED))], {"outer_steps": 2, "meta_batch": 4}
         options = dataclasses.replace(options, tasks=8, seeds=2, lengths=(2,))
 
-    def say(done, metrics):
-        console.print(f"{done} outer steps, loss {metrics['loss'][:, -1].mean():.3f}", highlight=False)
-
     def work(row, n=None):
         began, lengths = time.process_time(), options.lengths if n is None else (int(n),)
-        cells = run(row, lengths, tasks=options.tasks, seeds=options.seeds, changes=changes, progress=say)
+        cells = run(row, lengths, tasks=options.tasks, seeds=options.seeds, changes=changes)
         facts = {"tasks": options.tasks, "cpu_seconds": round(time.process_time() - began)}
         found = {str(n): result(*cell) | facts for n, cell in cells.items()}
         console.print(row, {n: f"{one['mean']:.1f} ± {one['error']:.1f}" for n, one in found.items()}, highlight=False)

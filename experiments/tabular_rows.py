@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from seeds import trained
 
 from metadqn_jax import programs
 from metadqn_jax.catalog import LEARNERS, learners_of
@@ -13,7 +14,6 @@ from metadqn_jax.evaluation import optimal_returns, random_trial_returns, trial_
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.planners import tabular_strategies as known
 from metadqn_jax.planners.tabular_belief import DUAN, Prior
-from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
@@ -73,11 +73,11 @@ LEARNED = {  # {row: (memory, the n of its training, changes to the family's rec
 }
 
 
-def run(row, lengths, *, tasks, seeds, changes, progress):
+def run(row, lengths, *, tasks, seeds, changes):
     """{n: (returns [seeds, tasks] of trials of n episodes, facts)} of one row, at each of `lengths`."""
     places = {n: in_trials(tabular(episodes=n)) for n in lengths}
     if row in LEARNED:
-        return train(row, places, tasks, seeds, changes, progress)
+        return train(row, places, tasks, seeds, changes)
     return {n: (bound if row in BOUNDS else plan)(row, place, tasks) for n, place in places.items()}
 
 
@@ -121,7 +121,7 @@ def plan(row, place, tasks):
     return np.asarray(judged(key, best, "test"))[None], {"value": best}
 
 
-def train(row, places, tasks, seeds, changes, progress):
+def train(row, places, tasks, seeds, changes):
     """{n: (returns [seeds, tasks], facts)} of one training, judged in each of `places`."""
     memory, trained_at, recipe_changes = LEARNED[row]
     entry, family = LEARNERS["rl2"], in_trials(tabular(episodes=trained_at))
@@ -133,5 +133,5 @@ def train(row, places, tasks, seeds, changes, progress):
 
     program = programs.make_program(family, learner, tested, recipe, judge=entry.judge)._replace(evaluate=evaluate)
     steps = recipe.outer_steps
-    table = sweep(lambda hyper: program, {}, range(seeds), steps=steps, chunk=max(1, steps // 10), progress=progress)
+    table = trained(row, program, seeds, steps)
     return {n: (table[str(n)], {"recipe": dataclasses.asdict(recipe)}) for n in places}

@@ -10,12 +10,12 @@ import numpy as np
 import tyro
 from kept import RESULTS, fill
 from rich.console import Console
+from seeds import trained
 
 from metadqn_jax import programs, stats
 from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
 from metadqn_jax.checks import check_name
 from metadqn_jax.planners.gridnavi import bayes_optimal
-from metadqn_jax.sweep import sweep
 
 CASES = {  # (family, memory, changes to the family's recipe for trials)
     "tabular, read for each action": ("tabular", "actions", {"hidden": (64, 64)}),
@@ -42,7 +42,7 @@ class Options:
     """A smoke test of the first and the last case: two outer steps, few tasks; nothing is kept."""
 
 
-def rl2(family, options, say, *, memory=None, **changes):
+def rl2(label, family, options, *, memory=None, **changes):
     """The result of RL² on a family's trials, its recipe for them changed by `changes`: by trial, by episode, and its cost."""
     began, entry = time.process_time(), LEARNERS["rl2"]
     family = entry.prepare(family)
@@ -51,10 +51,7 @@ def rl2(family, options, say, *, memory=None, **changes):
     tasks, steps = 8 if options.quick else options.tasks, recipe.outer_steps
     program = programs.make_program(family, *learners, recipe, judge=entry.judge, tasks=tasks)
 
-    def progress(done, metrics):
-        say(f"{done}/{steps}, loss {metrics['loss'][:, -1].mean():.3f}")
-
-    table = sweep(lambda hyper: program, {}, range(options.seeds), steps=steps, chunk=max(1, steps // 10), progress=progress)
+    table = trained(label, program, options.seeds, steps)
     episodes = np.asarray(table["returns"])
     trials = episodes.sum(2)
     return {
@@ -75,14 +72,14 @@ def rl2(family, options, say, *, memory=None, **changes):
 
 
 def run(path, cases, options, row, save):
-    """`row(name, say)` of each case that `path` does not hold yet, or of the one that is asked for; `save(rows)` shows all."""
+    """`row(name)` of each case that `path` does not hold yet, or of the one that is asked for; `save(rows)` shows all."""
     console, names = Console(), list(cases)
     chosen = [options.only] if options.only else names[:: max(1, len(names) - 1)] if options.quick else names
     for name in chosen:
         check_name("case", name, cases)
 
     def work(name):
-        one = row(name, lambda text: console.print(f"{name}: {text}", highlight=False))
+        one = row(name)
         console.print(f"{name}: {one['trial']:.2f} {one['ci95']}, seeds {one['by_seed']}")
         return one
 
@@ -96,9 +93,9 @@ def main(options: Options) -> None:
     """Run the cases, and write results/trials.json and .md."""
     path = RESULTS / "trials.json"
 
-    def row(name, say):
+    def row(name):
         family, memory, changes = CASES[name]
-        return rl2(FAMILIES[family](), options, say, memory=memory, **changes)
+        return rl2(name, FAMILIES[family](), options, memory=memory, **changes)
 
     run(path, CASES, options, row, lambda rows: path.with_suffix(".md").write_text(markdown(rows)))
 

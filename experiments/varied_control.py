@@ -13,11 +13,11 @@ import jax
 import numpy as np
 import tyro
 from kept import RESULTS, fill
+from seeds import trained
 
 from metadqn_jax import figures, programs, report, trees
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
-from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.varied_control import TABLE, succeeds, varied
 
@@ -61,9 +61,9 @@ def run(name, learner_name, options):
         optimum = optimal_returns(keys[4], families[0].optimum, held, episodes=1)
         return {"returns": returns, "random": judge.random(keys[3], test, held), "optimum": optimum}
 
-    steps, seeds = recipe.outer_steps, range(1 if options.quick else options.seeds)
-    table = sweep(lambda _: program._replace(evaluate=evaluate), {}, seeds, steps=steps, chunk=max(1, steps // 10))
-    facts: dict[str, Any] = {"seeds": len(seeds), "tasks": tasks, "train_env_steps": steps * per_step * trains}
+    steps, seeds = recipe.outer_steps, 1 if options.quick else options.seeds
+    table = trained(f"{name}, {learner_name}", program._replace(evaluate=evaluate), seeds, steps)
+    facts: dict[str, Any] = {"seeds": seeds, "tasks": tasks, "train_env_steps": steps * per_step * trains}
     facts |= {"recipe": dataclasses.asdict(recipe), "cpu_seconds": round(time.process_time() - began)}
     columns = {which: table[which] for which in ("returns", "random", "optimum")}
     halves = {"R": slice(None, tasks), "E": slice(tasks, None)}

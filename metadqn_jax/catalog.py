@@ -34,8 +34,10 @@ from metadqn_jax.tasks.classic import cartpole, mixed_cartpole
 from metadqn_jax.tasks.dark_room import dark_room, key_to_door
 from metadqn_jax.tasks.frozen_lake import frozen_lake
 from metadqn_jax.tasks.gridnavi import gridnavi
+from metadqn_jax.tasks.highway import highway, permuted_highway
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.navigation_2d import navigation_2d
+from metadqn_jax.tasks.reaching import reaching
 from metadqn_jax.tasks.semicircle import semicircle
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
@@ -43,10 +45,11 @@ from metadqn_jax.tasks.varied_control import varied_acrobot, varied_cartpole, va
 from metadqn_jax.tasks.wrappers import observed
 from metadqn_jax.types import Span, Spec
 
-_goals = (navigation, navigation_2d, semicircle, gridnavi, dark_room, key_to_door)
+_goals = (navigation, navigation_2d, reaching, semicircle, gridnavi, dark_room, key_to_door)
 _finite = (tabular, bernoulli_bandit, gaussian_bandit, frozen_lake)
 _control = (cartpole, mixed_cartpole, varied_cartpole, varied_mountain_car, varied_acrobot, varied_pendulum)
-FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control)}
+_driving = (highway, permuted_highway)
+FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control, *_driving)}
 MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
     "recurrence": lambda spec, length: linear_recurrence(spec),
