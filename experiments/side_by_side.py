@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from seeds import trained
 
 from metadqn_jax import figures, programs, report, stats
 from metadqn_jax.catalog import LEARNERS, learners_of
@@ -28,31 +29,19 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     """
     began, entry = time.process_time(), check_name("learner", learner_name, LEARNERS)
     entry = entry._replace(judge=by_segments) if entry.judge is by_steps else entry
-    trained, tried = (
+    trained_on, tried = (
         entry.prepare(one) for one in (family, family._replace(recipe=dataclasses.replace(family.recipe, **(probe or {}))))
     )
-    trains, per_step = learner_name != "scratch", trained.recipe.meta_batch * trained.recipe.span.transitions
+    trains, per_step = learner_name != "scratch", trained_on.recipe.meta_batch * trained_on.recipe.span.transitions
     steps = max(1, budget // per_step) if trains else 1
-    recipe, trial = (dataclasses.replace(one.recipe, outer_steps=steps) for one in (trained, tried))
-    learner, _ = learners_of(entry, trained, recipe)
+    recipe, trial = (dataclasses.replace(one.recipe, outer_steps=steps) for one in (trained_on, tried))
+    learner, _ = learners_of(entry, trained_on, recipe)
     candidates = CANDIDATES.get(learner_name, [{}])
     tested = [learners_of(entry, tried, dataclasses.replace(trial, **changes))[1] for changes in candidates]
     judge = entry.judge(trial, programs.make_explore(trial), family.horizon)
-    program = programs.make_program(trained, learner, tested[0], recipe, judge=entry.judge)
-
-    def evaluate(key, slow):
-        keys, found, (train, test) = jax.random.split(key, 6), {}, trained.split
-        drawn = sample_tasks(keys[2], test, tasks) if held is None else held
-        for side, key_lives, distribution, some in (
-            ("train", keys[1], train, sample_tasks(keys[0], train, min(tasks, CHOSEN_ON))),
-            ("test", keys[3], test, drawn),
-        ):
-            for i, one in enumerate(tested):
-                found[f"{side}/{i}"] = judge.returns(key_lives, one, slow, distribution, some, judge.points)
-        found["random"] = judge.random(keys[4], test, drawn)
-        return found | {"optimum": optimal_returns(keys[5], trained.optimum, drawn)}
-
-    table = trained(learner_name, program._replace(evaluate=evaluate), seeds, steps)
+    program = programs.make_program(trained_on, learner, tested[0], recipe, judge=entry.judge)
+    program = program._replace(evaluate=judged(judge, trained_on, tested, tasks, held))
+    table = trained(learner_name, program, seeds, steps)
     best = max(range(len(tested)), key=lambda i: table[f"train/{i}"][..., 1].mean())
     in_task = trial.span.steps * trial.span.streams * (family.horizon if judge.unit == "episodes" else 1)
     facts = {
@@ -70,6 +59,22 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     }
     references = {which: float(table[which].mean()) for which in ("random", "optimum")}
     return report.evaluation(table[f"test/{best}"], judge.points, judge.unit, **references, **facts)
+
+
+def judged(judge, family, learners, tasks, held):
+    """`(key, slow)` -> the returns of each of `learners` on train and on test tasks, and what bounds these."""
+
+    def evaluate(key, slow):
+        keys, found, (train, test) = jax.random.split(key, 6), {}, family.split
+        drawn = sample_tasks(keys[2], test, tasks) if held is None else held
+        some = sample_tasks(keys[0], train, min(tasks, CHOSEN_ON))
+        for i, one in enumerate(learners):
+            found[f"train/{i}"] = judge.returns(keys[1], one, slow, train, some, judge.points)
+            found[f"test/{i}"] = judge.returns(keys[3], one, slow, test, drawn, judge.points)
+        found["random"] = judge.random(keys[4], test, drawn)
+        return found | {"optimum": optimal_returns(keys[5], family.optimum, drawn)}
+
+    return evaluate
 
 
 def show(path, title, rows, published=None):
