@@ -22,8 +22,10 @@ RECIPE = Recipe(
     query_epsilon=0.5,
     outer_steps=1_000,
 )
-TRIAL_RECIPE = dataclasses.replace(TRIAL, discount=0.92, last_epsilon=0.03, memory="actions", hidden=(32, 32), outer_steps=400)
-BATCH_PULLS = 6_400  # of the trials of an outer step together, within 16 … 256 trials
+TRIAL_RECIPE = dataclasses.replace(
+    TRIAL, discount=0.96, query_epsilon=0.1, last_epsilon=0.01, memory="actions", hidden=(32, 32), outer_steps=400
+)
+BATCH_PULLS = 3_200  # of the trials of an outer step together, within 16 … 256 trials
 
 
 def bernoulli_bandit(arms: int = 5, pulls: int = 10) -> Family:
