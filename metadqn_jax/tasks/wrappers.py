@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metadqn_jax.checks import Misuse, check_count, check_same
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
-from metadqn_jax.types import ActionHead, Array, Spec, Task, World
+from metadqn_jax.types import ActionHead, Array, Spec, Task, World, image_of
 
 
 def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
@@ -35,7 +35,8 @@ def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistr
 
 def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
     """Observations, flattened, with `features(task)` [n] behind them: privilege enters through the environment only."""
-    return map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+    seen = map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+    return seen._replace(spec=seen.spec._replace(image=image_of(distribution.spec)))
 
 
 class Timed(NamedTuple):
@@ -67,8 +68,7 @@ def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistributi
         seen = step._replace(obs=timed(step.obs, time), transition_obs=timed(step.transition_obs, after))
         return Timed(inner, time), seen
 
-    observation = jax.ShapeDtypeStruct((distribution.spec.observation.size + 1,), jnp.float32)
-    changed = TaskDistribution(distribution.sample, reset, step, Spec(observation, distribution.spec.head))
+    changed = TaskDistribution(distribution.sample, reset, step, distribution.spec.followed_by(1))
     check_distribution(changed)
     return changed
 
