@@ -72,9 +72,8 @@ def make_parts(
 
     losses = loss(recipe.inner_trace), loss(recipe.outer_trace)
     spec = distribution.spec
-    return Parts(
-        reader(spec, None, **recipe.shape) if network is None else network(spec), *losses, recipe, spec, memory, outer_at
-    )
+    built = reader(spec, None, **recipe.shape) if network is None else network(spec)
+    return Parts(built, *losses, recipe, spec, memory, outer_at)
 
 
 def _rising(recipe: Recipe, step: Array) -> Array:

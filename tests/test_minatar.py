@@ -13,11 +13,12 @@ import pytest
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import Misuse
 from metadqn_jax.explore import by_segment
+from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.minatar import HORIZON, TABLE, game
 from metadqn_jax.tasks.vary import vary_uniform
 from metadqn_jax.training import make_trainer
-from metadqn_jax.types import Span
+from metadqn_jax.types import Span, Step
 
 STEPS, DRAWS = 40, 400
 LATE = HORIZON - 5  # streams start here, so that they meet the horizon
@@ -84,11 +85,12 @@ def test_every_step_equals_that_of_gymnax_under_the_inverse_of_the_disguise(name
 @each
 def test_gymnax_reads_every_parameter_that_varies(name):
     ranges, (env, default) = TABLE[name].ranges, gymnax.make(TABLE[name].env)
-    keys, still = jax.random.split(jax.random.key(2), HORIZON + 1), jnp.zeros(HORIZON, jnp.int32).at[::2].set(1)
+    keys = jax.random.split(jax.random.key(2), 2 * HORIZON + 1)
+    actions = jnp.asarray(np.random.default_rng(1).integers(0, env.num_actions, 2 * HORIZON), jnp.int32)
     bounds = [default.replace(**{field: bound}) for field, pair in ranges.items() for bound in pair]
     if bounds:
         params = jax.tree.map(lambda *leaves: jnp.stack(jnp.broadcast_arrays(*leaves)), *bounds)
-        _, (obs, *_) = jax.jit(jax.vmap(lambda one: lived_in_gymnax(env, one, keys, still)))(params)
+        _, (obs, *_) = jax.jit(jax.vmap(lambda one: lived_in_gymnax(env, one, keys, actions)))(params)
         for low, high, field in zip(obs[::2], obs[1::2], ranges, strict=True):
             assert (low != high).any(), field
 
@@ -128,6 +130,21 @@ def test_a_planner_who_knows_breakout_keeps_the_ball():
     assert best.min() >= 6  # a brick takes 12 steps at first
     assert best.max() <= HORIZON / 10
     assert worst.max() <= 1  # whose buttons do nothing: the first no-op is held for ever
+
+
+def test_plans_may_be_judged_by_more_than_their_rewards():
+    """Jumping off pays 0.5, once."""
+
+    def step(key, task, world, jump):
+        flag = jnp.zeros((), bool)
+        return world, Step(world, world, 0.5 * jump, jump == 1, flag)
+
+    plans = jnp.int32([[0], [1]])
+    jumper, careful = (
+        planned_return(jax.random.key(8), plans, (), jnp.zeros(()), step, 3, **worth)
+        for worth in ({}, {"worth": lambda seen: seen.reward - seen.terminated})
+    )
+    assert (float(jumper), float(careful)) == (0.5, 0.0)
 
 
 # --- the torso
