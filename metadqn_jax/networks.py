@@ -10,42 +10,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from metadqn_jax.checks import check_count, require
-from metadqn_jax.types import ActionHead, Array, Key, Params, QNetwork, Spec
-
-
-class _Dense(nn.Module):
-    """Dense layers, each followed by LayerNorm (if asked) and the activation."""
-
-    sizes: Sequence[int]
-    activation: Callable
-    layer_norm: bool
-
-    @nn.compact
-    def __call__(self, x):
-        for size in self.sizes:
-            x = nn.Dense(size)(x)
-            x = nn.LayerNorm()(x) if self.layer_norm else x
-            x = self.activation(x)
-        return x
-
-
-class _Convolutions(nn.Module):
-    """3×3 convolutions over an observation [height, width, channels], flattened at the end."""
-
-    channels: Sequence[int]
-    activation: Callable
-
-    @nn.compact
-    def __call__(self, x):
-        for channels in self.channels:
-            x = self.activation(nn.Conv(channels, (3, 3))(x))
-        return x.reshape(-1)
+from metadqn_jax.layers import DenseLayers, Seen
+from metadqn_jax.types import ActionHead, Array, Key, Params, QNetwork, Spec, image_of
 
 
 class _QModule(nn.Module):
     """torso → head, or torso → value + centred advantage. The context joins what the dense layers read."""
 
     head: ActionHead
+    image: Sequence[int]
     channels: Sequence[int]
     hidden: Sequence[int]
     activation: Callable
@@ -54,10 +27,9 @@ class _QModule(nn.Module):
 
     @nn.compact
     def __call__(self, obs, context):
-        x = obs.astype(jnp.promote_types(obs.dtype, jnp.float32))
-        x = _Convolutions(self.channels, self.activation, name="torso_image")(x) if self.channels else x.reshape(-1)
+        x = Seen(self.image, self.channels, self.activation, name="torso_image")(obs)
         x = x if context is None else jnp.concatenate([x, context])
-        x = _Dense(self.hidden, self.activation, self.layer_norm, name="torso")(x)
+        x = DenseLayers(self.hidden, self.activation, self.layer_norm, name="torso")(x)
         if not self.dueling:
             return self.head.outputs(self.param, nn.Dense(self.head.width, name="head")(x))
         bins = 1 if self.head.support is None else self.head.support.bins
@@ -98,9 +70,16 @@ def cnn(
     layer_norm: bool = False,
     context: int = 0,
 ) -> QNetwork:
-    """3×3 convolutions over an image-like observation [height, width, channels], then dense layers. Raises `Misuse`."""
-    shape = spec.observation.shape
-    require(len(shape) == 3, f"a CNN needs observations [height, width, channels], got shape {shape}; use mlp instead.")
+    """3×3 convolutions over an observation [height, width, channels], or over the image that it begins with, then dense layers.
+
+    Numbers behind the image (a trial's clock, a task's features) join the first dense layer. Raises `Misuse`.
+
+    >>> import jax
+    >>> from metadqn_jax.actions import discrete
+    >>> network = cnn(Spec(jax.ShapeDtypeStruct((10, 10, 4), jnp.float32), discrete(3)).followed_by(2))
+    >>> network.apply(network.init(jax.random.key(0)), jnp.zeros(402), None).shape
+    (3,)
+    """
     require(len(channels) > 0, "a CNN needs at least one convolution, got channels=(); use mlp instead.")
     return _network(spec, channels, hidden, activation, dueling, layer_norm, context)
 
@@ -108,6 +87,8 @@ def cnn(
 class _Scorer(nn.Module):
     """Layers that every action shares, the second of which also sees the mean and the maximum over actions."""
 
+    image: Sequence[int]
+    channels: Sequence[int]
     embedding: int
     scoring: int
     dueling: bool
@@ -119,7 +100,7 @@ class _Scorer(nn.Module):
             total = sum(nn.Dense(size, name=f"torso_{name}_{i}")(part) for i, part in enumerate(parts))
             return nn.relu(nn.LayerNorm(name=f"torso_{name}_norm")(total) if self.layer_norm else total)
 
-        x = jnp.ravel(obs).astype(jnp.float32)[None]
+        x = Seen(self.image, self.channels, nn.relu, name="torso_image")(obs)[None]
         each = layer(self.embedding, "each", context, x)  # [actions, units]
         # Gathered, for the derivative of a maximum looks for what equals it: NaN where XLA rounds its copies differently.
         top = jnp.take_along_axis(each, jnp.argmax(each, 0, keepdims=True), 0)
@@ -134,6 +115,7 @@ def scorer(
     spec: Spec,
     *,
     context: tuple[int, ...],
+    channels: Sequence[int] = (),
     hidden: Sequence[int] = (64, 64),
     dueling: bool = True,
     layer_norm: bool = False,
@@ -141,17 +123,17 @@ def scorer(
     """Q(s, a) for a context [actions, n] whose rows say something about each action, whatever their order.
 
     Two layers score every action alike; the second also sees the mean and the maximum over all of the first's outputs
-    (Zaheer et al. 2017, section 3.1). Raises `Misuse` unless the head reads one output for each row.
+    (Zaheer et al. 2017, section 3.1). `channels` are those of convolutions, as in `cnn`. Raises `Misuse` unless the head
+    reads one output for each row.
     """
     require(len(hidden) == 2, f"a scorer has two layers, got hidden={tuple(hidden)}; give two sizes.")
-    for size in hidden:
-        check_count("hidden", size)
+    _check_sizes(spec, channels, hidden)
     require(
         len(context) == 2 and spec.head.width == context[0] and spec.head.values is not None,
         f"a scorer needs a head with one output and a context of one row for each action, got {spec.head.width} outputs "
         f"and {context}; use a discrete head and a memory that is read for each action, or mlp.",
     )
-    module = _Scorer(*hidden, dueling, layer_norm)
+    module = _Scorer(image_of(spec) or (), tuple(channels), *hidden, dueling, layer_norm)
 
     def init(key: Array):
         obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)
@@ -167,17 +149,30 @@ def scorer(
     return QNetwork(init, apply, tuple(context), chosen)
 
 
-def reader(spec: Spec, context: tuple[int, ...] | None, **shape: Any) -> QNetwork:
-    """A network that reads a context of this shape: `scorer` for one row for each action, else `mlp`. Raises `Misuse`."""
+def reader(spec: Spec, context: tuple[int, ...] | None, *, channels: Sequence[int] = (), **shape: Any) -> QNetwork:
+    """A network of a recipe's `shape` that reads such a context: `scorer` for one row for each action, else `cnn` or `mlp`.
+
+    A `cnn` where there are `channels` of convolutions. Raises `Misuse`.
+    """
     if context is not None and len(context) == 2:
-        return scorer(spec, context=context, **shape)
-    return mlp(spec, context=0 if context is None else context[0], **shape)
+        return scorer(spec, context=context, channels=channels, **shape)
+    sizes: dict[str, Any] = {**shape, "context": 0 if context is None else context[0]}
+    return cnn(spec, channels=channels, **sizes) if channels else mlp(spec, **sizes)
 
 
-def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -> QNetwork:
+def _check_sizes(spec: Spec, channels: Sequence[int], hidden: Sequence[int]) -> None:
     for name, sizes in (("channels", channels), ("hidden", hidden)):
         for size in sizes:
             check_count(name, size)
+    require(
+        not channels or image_of(spec) is not None,
+        f"convolutions need observations [height, width, channels], or ones that begin with such an image, got shape "
+        f"{spec.observation.shape}; use mlp, or channels=().",
+    )
+
+
+def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -> QNetwork:
+    _check_sizes(spec, channels, hidden)
     check_count("context", context, least=0)
     bins = 1 if spec.head.support is None else spec.head.support.bins
     require(
@@ -185,7 +180,7 @@ def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -
         f"a dueling network needs a head with {bins} outputs, those of its support, for each action, got {spec.head.width} in "
         "all; set dueling=False.",
     )
-    module = _QModule(spec.head, tuple(channels), tuple(hidden), activation, dueling, layer_norm)
+    module = _QModule(spec.head, image_of(spec) or (), tuple(channels), tuple(hidden), activation, dueling, layer_norm)
 
     def init(key: Array):
         obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)
@@ -208,7 +203,7 @@ def perceptron(inputs: int, outputs: int, *, hidden: Sequence[int] = (64, 64), a
     """Dense layers from a vector [inputs] to a vector [outputs]; linear with hidden=(). Raises `Misuse` on sizes < 1."""
     for name, size in (("inputs", inputs), ("outputs", outputs), *(("hidden", size) for size in hidden)):
         check_count(name, size)
-    module = nn.Sequential([_Dense(tuple(hidden), activation, False), nn.Dense(outputs)])
+    module = nn.Sequential([DenseLayers(tuple(hidden), activation, False), nn.Dense(outputs)])
 
     def init(key: Array):
         return module.init(key, jnp.zeros(inputs))["params"]

@@ -13,7 +13,7 @@ from metadqn_jax.evaluation import Judge, by_steps, optimal_returns
 from metadqn_jax.explore import annealed, by_segment
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.memories.base import Memory
-from metadqn_jax.networks import mlp
+from metadqn_jax.networks import reader
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, sample_tasks
 from metadqn_jax.training import Trainer, make_trainer
 from metadqn_jax.types import Array, Key, QNetwork, Slow, Spec
@@ -54,7 +54,7 @@ def make_parts(
 ) -> Parts:
     """The parts that `recipe` describes: max targets with λ-returns, Huber regression.
 
-    network: `(spec) -> QNetwork`, by default an `mlp` of the recipe's shape.
+    network: `(spec) -> QNetwork`, by default a `reader` of no context, of the recipe's shape.
     """
     head = distribution.spec.head
 
@@ -72,7 +72,8 @@ def make_parts(
 
     losses = loss(recipe.inner_trace), loss(recipe.outer_trace)
     spec = distribution.spec
-    return Parts(mlp(spec, **recipe.shape) if network is None else network(spec), *losses, recipe, spec, memory, outer_at)
+    built = reader(spec, None, **recipe.shape) if network is None else network(spec)
+    return Parts(built, *losses, recipe, spec, memory, outer_at)
 
 
 def _rising(recipe: Recipe, step: Array) -> Array:

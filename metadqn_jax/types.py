@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from metadqn_jax.checks import check_count
 
@@ -144,7 +145,26 @@ class ActionHead(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """The static face of a task distribution: one observation's shape and dtype, and the head of its action space."""
+    """The static face of a task distribution: one observation's shape and dtype, and the head of its action space.
+
+    `image` is the shape [height, width, channels] of the image that a flattened observation begins with, None where it
+    begins with none; observations of rank 3 are images as they are.
+    """
 
     observation: jax.ShapeDtypeStruct
     head: ActionHead
+    image: tuple[int, ...] | None = None
+
+    def followed_by(self, count: int) -> "Spec":
+        """Of these observations, flattened, with `count` numbers behind them.
+
+        >>> Spec(jax.ShapeDtypeStruct((10, 10, 4), "float32"), None).followed_by(2).image
+        (10, 10, 4)
+        """
+        observation = jax.ShapeDtypeStruct((self.observation.size + count,), jnp.float32)
+        return Spec(observation, self.head, image_of(self))
+
+
+def image_of(spec: Spec) -> tuple[int, ...] | None:
+    """The shape [height, width, channels] of the image that an observation is or begins with, None for none."""
+    return spec.observation.shape if len(spec.observation.shape) == 3 else spec.image

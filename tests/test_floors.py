@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
 FLOORS = [
     {"checks"},
     {"types", "stats", "planners/hidden_goal"},
-    {"trees", "heads/base", "heads/exploration", "environments/highway_traffic"},
+    {"trees", "layers", "heads/base", "heads/exploration", "environments/highway_traffic"},
     {"loops", "heads/*", "environments/highway_collisions"},
     {
         "actions",
@@ -89,7 +89,7 @@ def test_learners_never_meet_tasks_and_tasks_never_meet_learners(module):
 
 
 HOMES = {
-    "flax": {"networks", "memories/*", "environments/*"},
+    "flax": {"layers", "networks", "memories/*", "environments/*"},
     "gymnax": {"environments/*", "tasks/*"},
     "optax": {"training", "programs", "learners/*"},
     "orbax": {"checkpoints"},

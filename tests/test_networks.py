@@ -7,7 +7,7 @@ import pytest
 
 from metadqn_jax.actions import Support, discrete
 from metadqn_jax.checks import Misuse
-from metadqn_jax.networks import cnn, mlp
+from metadqn_jax.networks import cnn, mlp, reader, scorer
 from metadqn_jax.types import Spec
 
 A, BINS, CONTEXT = 3, 5, 2
@@ -101,6 +101,39 @@ def test_the_context_joins_the_first_dense_layer(make, of):
     assert np.abs(moved).min() > 0
 
 
+def test_convolutions_are_those_of_xla():
+    network, params = build(cnn, IMAGE, channels=(3,), hidden=())
+    obs = observation(IMAGE)
+    layer = params["torso_image"]["Dense_0"]
+    kernel = layer["kernel"].reshape(3, 3, IMAGE.shape[-1], 3)
+    image = jnp.asarray(obs, jnp.float32)[None]
+    seen = jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))[0]
+    seen = np.maximum(np.asarray(seen) + np.asarray(layer["bias"])[None, None], 0).ravel()
+    expected = seen @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(network.apply(params, obs, None), expected, rtol=1e-4)
+
+
+def test_numbers_behind_an_image_join_the_first_dense_layer():
+    network, params = build(cnn, IMAGE, context=CONTEXT)
+    behind = Spec(IMAGE, PLAIN).followed_by(CONTEXT)
+    obs, context = observation(IMAGE), jnp.arange(1.0, CONTEXT + 1)
+    flat = jnp.concatenate([obs.ravel().astype(jnp.float32), context])
+    assert (behind.observation.shape, behind.followed_by(1).image) == (flat.shape, IMAGE.shape)
+    np.testing.assert_array_equal(cnn(behind).apply(params, flat, None), network.apply(params, obs, context))
+
+
+def test_readers_convolve_whatever_their_context():
+    spec = Spec(IMAGE, PLAIN)
+    for context in (None, (CONTEXT,), (A, CONTEXT)):
+        network = reader(spec, context, channels=(2,), hidden=(4, 4))
+        assert network.context == context
+        params = jax.jit(network.init)(jax.random.key(0))
+        assert params["torso_image"]["Dense_0"]["kernel"].shape == (9 * IMAGE.shape[-1], 2)
+        seen = context and jnp.ones(context)
+        shown = [network.apply(params, jnp.zeros(IMAGE.shape, IMAGE.dtype).at[at].set(9), seen) for at in ((1, 1), (3, 4))]
+        assert np.abs(shown[0] - shown[1]).max() > 1e-3
+
+
 def test_each_key_gives_its_own_network():
     init = jax.jit(jax.vmap(mlp(Spec(FLAT, PLAIN)).init))
     first, second = init(jax.random.split(jax.random.key(3)))["head"]["kernel"]
@@ -111,6 +144,7 @@ def test_each_key_gives_its_own_network():
     ("make", "of", "options"),
     [
         (cnn, FLAT, {}),
+        (scorer, FLAT, {"context": (A, CONTEXT), "channels": (2,)}),
         (cnn, IMAGE, {"channels": ()}),
         (cnn, IMAGE, {"channels": (4, 0)}),
         (mlp, FLAT, {"hidden": (64, -1)}),

@@ -14,7 +14,15 @@ from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.tasks.base import check_distribution, fingerprint, sample_tasks
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation import navigation
-from metadqn_jax.tasks.wrappers import disguised, mix_observation, permute_actions
+from metadqn_jax.tasks.wrappers import (
+    disguised,
+    map_observation,
+    mirror_observation,
+    mix_observation,
+    observe_task,
+    permute_actions,
+    sticky_actions,
+)
 
 DRAWS = 3_000
 
@@ -106,6 +114,87 @@ def test_matrices_are_normal_with_the_inverse_size_as_variance(tables):
     rows = np.asarray(matrices).reshape(DRAWS, -1)
     np.testing.assert_allclose(rows.mean(0), 0, atol=4.5 * 0.5 / np.sqrt(DRAWS))
     np.testing.assert_allclose(np.cov(rows.T), np.eye(12) / 4, atol=4.5 * 2**0.5 / 4 / np.sqrt(DRAWS))
+
+
+@pytest.fixture(scope="module")
+def pictures(tables):
+    """What the walk observes, as an image [2, 2, 1]."""
+    return map_observation(tables, lambda task, obs: obs.reshape(2, 2, 1))
+
+
+def test_mirrors_are_fair_coins_and_turn_every_observation(pictures):
+    mirrored = mirror_observation(pictures, axes=(0, 1))
+    check_distribution(mirrored)
+    _, coins = jax.jit(lambda key: sample_tasks(key, mirrored, DRAWS))(jax.random.key(6))
+    views = np.asarray(coins) @ [1, 2]
+    for view in range(4):
+        assert abs((views == view).sum() - DRAWS / 4) < 4.5 * np.sqrt(DRAWS * 3 / 16)
+    task, world, obs, step = pair(pictures)
+    begin, turned = jax.jit(mirrored.reset), jax.jit(mirrored.step)
+    key_reset = jax.random.split(jax.random.key(0))[1]
+    for coins, axes in (((0, 0), ()), ((1, 0), (0,)), ((0, 1), (1,)), ((1, 1), (0, 1))):
+        hidden = task, jnp.array(coins, bool)
+        np.testing.assert_array_equal(np.flip(begin(jax.random.clone(key_reset), hidden)[1], axes), obs)
+        key = jax.random.key(7)
+        _, wanted = step(jax.random.clone(key), task, world, jnp.int32(2))
+        _, seen = turned(key, hidden, world, jnp.int32(2))
+        for name in ("obs", "transition_obs"):
+            np.testing.assert_array_equal(np.flip(getattr(seen, name), axes), getattr(wanted, name))
+
+
+@pytest.mark.parametrize("axes", [(), (3,), (-1,), (0, 0)])
+def test_axes_that_observations_do_not_have_are_refused(pictures, axes):
+    with pytest.raises(Misuse, match=r"^axes to mirror must [^\n]*, got [^\n]*; [^\n]*\.$"):
+        mirror_observation(pictures, axes)
+
+
+def test_a_task_in_plain_sight_leaves_the_image_an_image(pictures):
+    seen = observe_task(pictures, lambda task: jnp.ones(3))
+    assert (seen.spec.observation.shape, seen.spec.image) == ((7,), (2, 2, 1))
+
+
+def test_sticky_actions_are_held_as_often_as_the_task_says(plane):
+    """In the plane a step's move tells which action was carried out: it is the new one with probability 1 − p."""
+    sticky = sticky_actions(plane, 0.3, 0.3)
+    check_distribution(sticky)
+    task, start, _, step = pair(plane)
+    (_, chance), (world, _) = sticky.sample(jax.random.key(8)), sticky.reset(jax.random.key(9), (task, jnp.float32(0.3)))
+    assert float(chance) == np.float32(0.3)
+    assert (int(world.action), world.action.dtype) == (0, jnp.int32)
+
+    @jax.jit
+    def carried(keys, last, action):
+        held = world._replace(inner=start, action=last)
+        after, seen = jax.vmap(lambda key: sticky.step(key, (task, jnp.float32(0.3)), held, action))(keys)
+        return after.action, seen.transition_obs
+
+    done, obs = map(np.asarray, carried(jax.random.split(jax.random.key(10), DRAWS), jnp.int32(5), jnp.int32(2)))
+    assert set(done.tolist()) == {2, 5}
+    assert abs((done == 5).mean() - 0.3) < 4.5 * np.sqrt(0.3 * 0.7 / DRAWS)
+    for action in (2, 5):
+        wanted = step(jax.random.key(11), task, start, jnp.int32(action))[1].transition_obs
+        np.testing.assert_allclose(obs[done == action], np.broadcast_to(wanted[None], obs[done == action].shape), atol=1e-6)
+
+
+def test_an_episode_does_not_begin_with_what_the_last_one_held(tables):
+    sticky = sticky_actions(tables)
+    task = pair(tables)[0]
+    ends = sticky_actions(tables._replace(step=lambda *at: ending(tables.step(*at))))
+    for one, wanted in ((sticky, 2), (ends, 0)):
+        held = one.reset(jax.random.key(12), (task, jnp.float32(0)))[0]
+        after, _ = one.step(jax.random.key(13), (task, jnp.float32(0)), held, jnp.int32(2))
+        assert int(after.action) == wanted
+
+
+def ending(outcome):
+    world, step = outcome
+    return world, step._replace(terminated=jnp.ones((), bool))
+
+
+@pytest.mark.parametrize("bounds", [(-0.1, 0.5), (0.5, 0.1), (0.0, 1.1), (0.0, np.nan)])
+def test_stickiness_must_be_a_probability(tables, bounds):
+    with pytest.raises(Misuse, match=r"^[^\n]+, got [^\n]*; [^\n]*\.$"):
+        sticky_actions(tables, *bounds)
 
 
 def test_a_width_of_zero_is_refused(tables):

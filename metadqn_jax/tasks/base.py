@@ -61,12 +61,13 @@ class Recipe:
     hidden: tuple[int, ...] = (64, 64)
     dueling: bool = False
     layer_norm: bool = False
+    channels: tuple[int, ...] = ()  # of the 3×3 convolutions over the image that observations begin with, () for none
     last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
 
     @property
     def shape(self) -> dict[str, Any]:
-        """The Q-network's, as arguments of `networks.mlp`."""
-        return {"hidden": self.hidden, "dueling": self.dueling, "layer_norm": self.layer_norm}
+        """The Q-network's, as arguments of `networks.reader`."""
+        return {name: getattr(self, name) for name in ("channels", "hidden", "dueling", "layer_norm")}
 
 
 class Family(NamedTuple):
@@ -112,17 +113,18 @@ def transition_like(distribution: TaskDistribution) -> Any:
     return Transition(*leaves)
 
 
-def split(distribution: TaskDistribution, test_share: float = 0.2) -> TaskSplit:
+def split(distribution: TaskDistribution, test_share: float = 0.2, by: Callable[[Task], Any] = lambda task: task) -> TaskSplit:
     """Give each task to one side by a hash of its numbers: about `test_share` of p(τ) to test, the rest to train.
 
-    A side draws from p(τ) until a task is its own, so no task can ever be on both sides, in finite families too.
+    A side draws from p(τ) until a task is its own, so no task can ever be on both sides, in finite families too. With `by`
+    the hash is that of a part of the task, which the sides then share no value of.
     Raises `Misuse` where 1,024 draws leave a side without a task.
     """
     check_real("test_share", test_share, least=0.001, most=0.999)
     border = jnp.uint32(test_share * 2**32)
 
     def is_test(task):
-        return fingerprint(task) < border
+        return fingerprint(by(task)) < border
 
     drawn = _answers(distribution, is_test)
     for name, empty in (("test", not drawn.any()), ("train", drawn.all())):

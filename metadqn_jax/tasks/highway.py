@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,9 @@ from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
-from metadqn_jax.tasks.vary import Ranges, vary_uniform
+from metadqn_jax.tasks.vary import Ranges, places, vary_uniform
 from metadqn_jax.tasks.wrappers import disguised, permute_actions
-from metadqn_jax.types import Array, Span, Task
+from metadqn_jax.types import Span
 
 RANGES: Ranges = {
     "wanted_speed": (20.0, 30.0),
@@ -98,7 +97,7 @@ def highway(vehicles: int = 20, continuous: bool = False, ranges: Ranges | None 
 
     recipe = dataclasses.replace(RECIPE, span=dataclasses.replace(RECIPE.span, steps=horizon))
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(3 * horizon, 1, 1))
-    return Family(split(tasks), recipe, horizon, optimum, _features(varied), trial)
+    return Family(split(tasks), recipe, horizon, optimum, places(varied), trial)
 
 
 def permuted_highway(vehicles: int = 20) -> Family:
@@ -124,11 +123,3 @@ def _check_bounds(ranges: Ranges) -> None:
             least, most = check_name("parameter of the highway", name, BOUNDS)
             for bound in np.ravel(given):
                 check_real(f"a bound of {name}", float(bound), least, most)
-
-
-def _features(ranges: Ranges) -> Callable[[Task], Array]:
-    """Of each parameter that varies, its place between its bounds, from −1 to 1."""
-    ends = {names if isinstance(names, str) else names[0]: np.ravel(given) for names, given in ranges.items()}
-    middle = {name: float(bounds.min() + bounds.max()) / 2 for name, bounds in ends.items()}
-    half = {name: max(float(bounds.max() - bounds.min()) / 2, 1e-6) for name, bounds in ends.items()}
-    return lambda task: jnp.stack([(getattr(task, name) - middle[name]) / half[name] for name in ends])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from metadqn_jax.checks import Misuse, check_count, require
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit, check_distribution
-from metadqn_jax.types import Array, Span, Spec, Step, Transition, World
+from metadqn_jax.types import Array, Span, Step, Transition, World
 
 TRIAL = Recipe(  # where the families' recipes for trials start from
     span=Span(segments=100, steps=1, streams=1),
@@ -75,9 +75,7 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
         world, obs = jax.tree.map(lambda fresh, old: jnp.where(over, fresh, old), reset(key_reset, task), goes_on)
         return world, Step(obs, successor, jnp.where(rests, 0.0, step.reward), over, jnp.zeros((), bool))
 
-    size = distribution.spec.observation.size
-    spec = Spec(jax.ShapeDtypeStruct((size + 2,), jnp.float32), distribution.spec.head)
-    trials = TaskDistribution(distribution.sample, reset, step, spec)
+    trials = TaskDistribution(distribution.sample, reset, step, distribution.spec.followed_by(2))
     check_distribution(trials)
     return trials
 

@@ -68,6 +68,20 @@ def vary_uniform(ranges: Ranges) -> Callable[[Key, Any], Any]:
     return vary
 
 
+def places(ranges: Ranges) -> Callable[[Any], Array]:
+    """`features` of tasks that `vary_uniform` made: of each parameter that varies, its place between its bounds, −1 to 1.
+
+    >>> import gymnax
+    >>> _, default = gymnax.make("Freeway-MinAtar")
+    >>> places({"player_speed": (1, 5)})(default).tolist()
+    [0.0]
+    """
+    ends = {names if isinstance(names, str) else names[0]: np.ravel(given) for names, given in ranges.items()}
+    middle = {name: float(bounds.min() + bounds.max()) / 2 for name, bounds in ends.items()}
+    half = {name: max(float(bounds.max() - bounds.min()) / 2, 1e-6) for name, bounds in ends.items()}
+    return lambda task: jnp.array([(getattr(task, name) - middle[name]) / half[name] for name in ends], jnp.float32)
+
+
 def uniform(key: Key, intervals: tuple[Interval, ...], shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Array:
     """Uniform draws [shape] from a union of intervals: half-open ones of floats, closed ones of whole numbers and flags.
 

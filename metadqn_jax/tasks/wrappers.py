@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import Misuse, check_count, check_same
+from metadqn_jax.checks import Misuse, check_count, check_real, check_same, require
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
-from metadqn_jax.types import ActionHead, Array, Spec, Task, World
+from metadqn_jax.types import ActionHead, Array, Key, Spec, Task, World, image_of
 
 
 def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
@@ -35,7 +35,8 @@ def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistr
 
 def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
     """Observations, flattened, with `features(task)` [n] behind them: privilege enters through the environment only."""
-    return map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+    seen = map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+    return seen._replace(spec=seen.spec._replace(image=image_of(distribution.spec)))
 
 
 class Timed(NamedTuple):
@@ -67,8 +68,7 @@ def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistributi
         seen = step._replace(obs=timed(step.obs, time), transition_obs=timed(step.transition_obs, after))
         return Timed(inner, time), seen
 
-    observation = jax.ShapeDtypeStruct((distribution.spec.observation.size + 1,), jnp.float32)
-    changed = TaskDistribution(distribution.sample, reset, step, Spec(observation, distribution.spec.head))
+    changed = TaskDistribution(distribution.sample, reset, step, distribution.spec.followed_by(1))
     check_distribution(changed)
     return changed
 
@@ -133,14 +133,69 @@ def mix_observation(distribution: TaskDistribution, width: int | None = None) ->
         key_inner, key_matrix = jax.random.split(key)
         return distribution.sample(key_inner), jax.random.normal(key_matrix, (width, size)) / size**0.5
 
+    return map_observation(_under(distribution, sample), lambda task, obs: task[1] @ obs.ravel().astype(jnp.float32))
+
+
+def mirror_observation(distribution: TaskDistribution, axes: tuple[int, ...] = (1,)) -> TaskDistribution:
+    """Observations are mirrored along each of `axes`, or not, as is drawn with the task by fair coins.
+
+    A task becomes (inner task, mirrored bool [axes]); axis 0 of an image is up and down, axis 1 left and right. Raises
+    `Misuse` on axes that observations do not have, and on none.
+    """
+    shape = distribution.spec.observation.shape
+    require(
+        len(axes) > 0 and len(set(axes)) == len(axes) and all(axis in range(len(shape)) for axis in axes),
+        f"axes to mirror must be some of the {len(shape)} axes of observations {list(shape)}, each once, got {axes}; "
+        f"name axes from 0 to {len(shape) - 1}.",
+    )
+
+    def sample(key):
+        key_inner, key_mirrored = jax.random.split(key)
+        return distribution.sample(key_inner), jax.random.bernoulli(key_mirrored, 0.5, (len(axes),))
+
+    def seen(task, obs):
+        for i, axis in enumerate(axes):
+            obs = jnp.where(task[1][i], jnp.flip(obs, axis), obs)
+        return obs
+
+    return map_observation(_under(distribution, sample), seen)
+
+
+class Held(NamedTuple):
+    """A world, and the action that was last carried out in its episode."""
+
+    inner: World
+    action: Array
+
+
+def sticky_actions(distribution: TaskDistribution, least: float = 0.0, most: float = 0.5) -> TaskDistribution:
+    """With a probability that is drawn with the task, a step carries out the last action again, in place of the new one.
+
+    A task becomes (inner task, probability float32 []), which is uniform within [least, most) (Machado et al. 2018,
+    section 5). Whatever is carried out is the last action. Differs from the paper: each episode begins as if its last
+    action had been zero, a game's no-op. Raises `Misuse` on what is no probability, or out of order.
+    """
+    check_real("least", least, most=1.0)
+    check_real("most", most, least=least, most=1.0)
+    head = distribution.spec.head
+    taken = jax.eval_shape(lambda key: head.decode(head.sample(key)), jax.random.key(0))
+    rest = jnp.zeros(taken.shape, taken.dtype)
+
+    def sample(key):
+        key_inner, key_probability = jax.random.split(key)
+        return distribution.sample(key_inner), jax.random.uniform(key_probability, minval=least, maxval=most)
+
     def reset(key, task):
-        return distribution.reset(key, task[0])
+        world, obs = distribution.reset(key, task[0])
+        return Held(world, rest), obs
 
     def step(key, task, world, action):
-        return distribution.step(key, task[0], world, action)
+        key_sticks, key_step = jax.random.split(key)
+        action = jnp.where(jax.random.uniform(key_sticks) < task[1], world.action, action)
+        inner, step = distribution.step(key_step, task[0], world.inner, action)
+        return Held(inner, jnp.where(step.terminated | step.truncated, rest, action)), step
 
-    whole = TaskDistribution(sample, reset, step, distribution.spec)
-    return map_observation(whole, lambda task, obs: task[1] @ obs.ravel().astype(jnp.float32))
+    return TaskDistribution(sample, reset, step, distribution.spec)
 
 
 def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribution]) -> Family:
@@ -155,6 +210,18 @@ def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribu
         return jnp.concatenate([family.features(task[0]), jnp.ravel(task[1]).astype(jnp.float32)])
 
     return family._replace(split=sides, optimum=lambda key, task: family.optimum(key, task[0]), features=features)
+
+
+def _under(distribution: TaskDistribution, sample: Callable[[Key], Task]) -> TaskDistribution:
+    """The same worlds, whose tasks are drawn as (inner task, what else belongs to it)."""
+
+    def reset(key, task):
+        return distribution.reset(key, task[0])
+
+    def step(key, task, world, action):
+        return distribution.step(key, task[0], world, action)
+
+    return TaskDistribution(sample, reset, step, distribution.spec)
 
 
 def _zeros(distribution: TaskDistribution) -> Array:

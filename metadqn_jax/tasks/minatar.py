@@ -1,0 +1,157 @@
+"""MinAtar's games (Young & Tian 2019) with buttons, views, a stickiness and difficulties that are drawn with the task."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.checks import check_name
+from metadqn_jax.planners.lookahead import planned_return
+from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.trials import TRIAL
+from metadqn_jax.tasks.vary import Ranges, places, vary_uniform
+from metadqn_jax.tasks.wrappers import mirror_observation, permute_actions, sticky_actions
+from metadqn_jax.types import Array, Span
+
+HORIZON = 100
+RECIPE = Recipe(  # a starting point that nobody has tuned
+    span=Span(segments=2, steps=HORIZON, streams=4),
+    discount=0.95,
+    inner_trace=0.5,
+    outer_trace=0.7,
+    reward_scale=1.0,
+    query_epsilon=0.3,
+    inner_rate=0.1,
+    channels=(16,),
+)
+TRIAL_RECIPE = dataclasses.replace(  # nor this one
+    TRIAL, span=Span(3 * HORIZON, 1, 1), discount=0.95, reward_scale=1.0, meta_batch=32, channels=(16,)
+)
+
+
+class Plans(NamedTuple):
+    """What a planner tries: each of `moves` for each of `lengths` steps, or none of them, and `then` to the end of `ahead`."""
+
+    moves: tuple[int, ...]
+    lengths: tuple[int, ...]
+    then: tuple[int, ...]
+    ahead: int
+
+    def table(self) -> Array:
+        """Actions, int32 [plans, ahead]."""
+        starts = [(), *((move,) * length for move in self.moves for length in self.lengths)]
+        return jnp.array([[*start, *[last] * self.ahead][: self.ahead] for start in starts for last in self.then], jnp.int32)
+
+
+class Game(NamedTuple):
+    """One game: gymnax's id, which of its parameters vary, and a planner's plans."""
+
+    env: str
+    ranges: Ranges
+    plans: Plans
+
+
+TABLE = {
+    # None can vary.
+    "breakout": Game("Breakout-MinAtar", {}, Plans(moves=(1, 2), lengths=(1, 2, 3, 4, 5, 6), then=(0,), ahead=16)),
+    # gymnax's enemies stop for good where ramping brings their interval to 0: it falls by 1 at most in 100 steps here.
+    "asterix": Game(
+        "Asterix-MinAtar",
+        {"init_spawn_speed": (5, 12), "init_move_interval": (2, 6), "ramp_interval": (30, 100)},
+        Plans(moves=(2, 4), lengths=(1, 2, 4, 7), then=(0, 1, 3), ahead=12),
+    ),
+    "freeway": Game(
+        "Freeway-MinAtar",
+        {"player_speed": (1, 4)},
+        Plans(moves=(0, 2), lengths=(1, 2, 4, 8), then=(1,), ahead=40),
+    ),
+    "space_invaders": Game(
+        "SpaceInvaders-MinAtar",
+        {"shot_cool_down": (2, 8), "enemy_move_interval": (4, 14), "enemy_shot_interval": (5, 15)},
+        Plans(moves=(1, 2), lengths=(1, 2, 3, 5), then=(3,), ahead=14),
+    ),
+}
+
+
+def breakout(sticky: float = 0.25) -> Family:
+    """Breakout for 100 steps with permuted buttons, a mirrored view and sticky actions; 1 for each brick.
+
+    gymnax reads no other parameter. See `game`.
+
+    >>> breakout().split.train.spec.observation.shape
+    (10, 10, 4)
+    """
+    return game("breakout", sticky)
+
+
+def asterix(sticky: float = 0.25) -> Family:
+    """Asterix for 100 steps with permuted buttons, a mirrored view, sticky actions and varied enemies; 1 for each treasure.
+
+    How often somebody comes and how fast he goes varies, and how soon both rise; `shot_cool_down` is dead. See `game`.
+    """
+    return game("asterix", sticky)
+
+
+def freeway(sticky: float = 0.25) -> Family:
+    """Freeway for 100 steps with permuted buttons, a mirrored view, sticky actions and a varied walker; 1 for each crossing.
+
+    How many steps he waits between two moves varies. See `game`.
+    """
+    return game("freeway", sticky)
+
+
+def space_invaders(sticky: float = 0.25) -> Family:
+    """Space invaders for 100 steps with permuted buttons, a mirrored view, sticky actions and varied aliens; 1 for each alien.
+
+    How often one may shoot, and how often aliens shoot and move, varies. See `game`.
+    """
+    return game("space_invaders", sticky)
+
+
+def game(name: str, sticky: float = 0.25) -> Family:
+    """The family called `name` in `TABLE`: what a button does must be found out anew in each task.
+
+    A task is (((EnvParams, stickiness), permutation of the buttons), mirrored up and down, left and right). The stickiness
+    is uniform in [0, sticky), the parameters in the ranges of the table. Train and test share no pair of a permutation and
+    a view, by a hash. Seen left to right, with the buttons for left and right exchanged, a game is nearly itself: there are
+    half as many games as tasks. Seaquest is left out: gymnax's is 25 to 400 times slower than the others.
+
+    The `optimum` is what a planner reaches who knows the task, and tries the plans of the table in a perfect copy of the world
+    without stickiness before he acts; to lose a life is worth −1 to him. It is no bound; nobody knows one but the horizon.
+    Nobody has tuned the two recipes. `features` are the parameters' places in their ranges and the stickiness', −1 to 1,
+    the permutation, one-hot, and the view. Raises `Misuse` on names, and unless 0 ≤ sticky ≤ 1.
+    """
+    import gymnax
+
+    one = check_name("game", name, TABLE)
+    env, default = gymnax.make(one.env)
+    base = default.replace(max_steps_in_episode=HORIZON)
+    native = sticky_actions(from_gymnax(env, vary_uniform(one.ranges), params=base), most=sticky)
+    tasks = mirror_observation(permute_actions(native), axes=(0, 1))
+    plans, placed = one.plans.table(), places(one.ranges)
+
+    def optimum(key, task):
+        ((params, stickiness), _), _ = task
+        known = params, jnp.zeros_like(stickiness)
+        key_start, key_plans = jax.random.split(key)
+        start, _ = native.reset(key_start, task[0][0])
+        return planned_return(key_plans, plans, task[0][0], start, native.step, HORIZON, known, _careful)
+
+    def features(task):
+        ((params, stickiness), permutation), mirrored = task
+        share = 2 * stickiness / max(sticky, 1e-6) - 1
+        buttons = jax.nn.one_hot(permutation, permutation.size).ravel()
+        return jnp.concatenate([placed(params), share[None], buttons, mirrored.astype(jnp.float32)])
+
+    return Family(split(tasks, by=_disguise), RECIPE, HORIZON, optimum, features, TRIAL_RECIPE)
+
+
+def _careful(seen):
+    return seen.reward - seen.terminated
+
+
+def _disguise(task):
+    (_, permutation), mirrored = task
+    return permutation, mirrored
