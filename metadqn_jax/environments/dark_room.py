@@ -35,7 +35,7 @@ class DarkRoomParams(environment.EnvParams):
 class DarkRoom(environment.Environment[DarkRoomState, DarkRoomParams]):
     """Episodes start in the centre, walls block, and the horizon truncates; nothing terminates, no goal either.
 
-    Differs from the paper: observations are the cell, one-hot [size²], not the two coordinates. As there, what is found
+    Differs from the paper: observations are the two coordinates one-hot, [2 · size]. As there, what is found
     is not observed, so that with `once` a policy needs a memory even where the goals are known.
     """
 
@@ -61,8 +61,7 @@ class DarkRoom(environment.Environment[DarkRoomState, DarkRoomParams]):
         return self.observe(key, state, action, params), state, reward, self.is_terminated(state, params), {}
 
     def observe(self, key, state, action, params):
-        x, y = state.position
-        return jax.nn.one_hot(self.size * x + y, self.size**2)
+        return jax.nn.one_hot(state.position, self.size).ravel()
 
     def is_terminated(self, state, params):
         return jnp.zeros((), bool)
@@ -79,4 +78,4 @@ class DarkRoom(environment.Environment[DarkRoomState, DarkRoomParams]):
         return spaces.Discrete(self.num_actions)
 
     def observation_space(self, params):
-        return spaces.Box(0.0, 1.0, (self.size**2,), jnp.float32)
+        return spaces.Box(0.0, 1.0, (2 * self.size,), jnp.float32)

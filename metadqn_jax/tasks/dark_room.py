@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax import trees
+from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_count
 from metadqn_jax.environments.dark_room import DarkRoom
 from metadqn_jax.planners.dark_room import candidates, known_goal_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskSplit, split, withhold
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
-from metadqn_jax.types import Span
+from metadqn_jax.types import ActionHead, Span
 
+HOLD = 4  # steps for which exploration holds an action: single random ones stay near the centre
 RECIPE = Recipe(
     span=Span(segments=2, steps=20, streams=16),
     discount=0.9,
@@ -52,7 +54,7 @@ def dark_room(size: int = 9, *, hard: bool = False, held_out: int = 16) -> Famil
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
     goals = jnp.array(candidates(size), jnp.int32)[:, None]
     tasks = jax.vmap(lambda goal: base.replace(goals=goal))(goals)
-    whole = from_gymnax(env, lambda key, params: params, params=params)
+    whole = from_gymnax(env, lambda key, params: params, params=params, head=_head(env))
     return _family(env, withhold(whole, tasks, held_out), params, TRIAL_RECIPE)
 
 
@@ -73,7 +75,11 @@ def key_to_door(size: int = 9, *, horizon: int = 50, test_share: float = 0.2) ->
         return params.replace(goals=cells[jax.random.randint(key, (2,), 0, len(cells))])
 
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(4 * horizon, 1, 1), reward_scale=1.0)
-    return _family(env, split(from_gymnax(env, vary, params=params), test_share), params, trial)
+    return _family(env, split(from_gymnax(env, vary, params=params, head=_head(env)), test_share), params, trial)
+
+
+def _head(env: DarkRoom) -> ActionHead:
+    return held(discrete(env.num_actions), HOLD)
 
 
 def _family(env: DarkRoom, tasks: TaskSplit, params, trial: Recipe) -> Family:
