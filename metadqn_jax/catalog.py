@@ -44,13 +44,14 @@ from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.varied_control import varied_acrobot, varied_cartpole, varied_mountain_car, varied_pendulum
 from metadqn_jax.tasks.wrappers import observed
+from metadqn_jax.tasks.xland import xland
 from metadqn_jax.types import Span, Spec
 
 _goals = (navigation, navigation_2d, reaching, semicircle, gridnavi, dark_room, key_to_door)
 _finite = (tabular, bernoulli_bandit, gaussian_bandit, frozen_lake)
 _control = (cartpole, mixed_cartpole, varied_cartpole, varied_mountain_car, varied_acrobot, varied_pendulum)
 _driving = (highway, permuted_highway)
-_games = (breakout, asterix, freeway, space_invaders)
+_games = (breakout, asterix, freeway, space_invaders, xland)
 FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control, *_driving, *_games)}
 MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
