@@ -35,6 +35,7 @@ from metadqn_jax.tasks.dark_room import dark_room, key_to_door
 from metadqn_jax.tasks.frozen_lake import frozen_lake
 from metadqn_jax.tasks.gridnavi import gridnavi
 from metadqn_jax.tasks.highway import highway, permuted_highway
+from metadqn_jax.tasks.minatar import asterix, breakout, freeway, space_invaders
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.navigation_2d import navigation_2d
 from metadqn_jax.tasks.reaching import reaching
@@ -43,13 +44,15 @@ from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.varied_control import varied_acrobot, varied_cartpole, varied_mountain_car, varied_pendulum
 from metadqn_jax.tasks.wrappers import observed
+from metadqn_jax.tasks.xland import xland
 from metadqn_jax.types import Span, Spec
 
 _goals = (navigation, navigation_2d, reaching, semicircle, gridnavi, dark_room, key_to_door)
 _finite = (tabular, bernoulli_bandit, gaussian_bandit, frozen_lake)
 _control = (cartpole, mixed_cartpole, varied_cartpole, varied_mountain_car, varied_acrobot, varied_pendulum)
 _driving = (highway, permuted_highway)
-FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control, *_driving)}
+_games = (breakout, asterix, freeway, space_invaders, xland)
+FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control, *_driving, *_games)}
 MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
     "recurrence": lambda spec, length: linear_recurrence(spec),

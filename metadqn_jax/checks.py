@@ -1,5 +1,6 @@
 """Checks that fail while something is built, each in one sentence: what was expected, what came, what to change."""
 
+import importlib
 import math
 from typing import Any
 
@@ -46,6 +47,15 @@ def check_name(kind: str, name: str, table: Any) -> Any:
     """The entry of `table` called `name`; raises `Misuse` listing the names that exist."""
     require(name in table, f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(table))}.")
     return table[name]
+
+
+def check_installed(module: str, extra: str) -> Any:
+    """The module of an optional package, imported now; raises `Misuse` naming the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.split(".")[0]
+        raise Misuse(f'{package} must be installed, got no module {error.name}; pip install "metadqn_jax[{extra}]".') from error
 
 
 def describe(tree: Any) -> str:

@@ -91,6 +91,7 @@ def test_learners_never_meet_tasks_and_tasks_never_meet_learners(module):
 HOMES = {
     "flax": {"layers", "networks", "memories/*", "environments/*"},
     "gymnax": {"environments/*", "tasks/*"},
+    "xminigrid": {"environments/xland"},
     "optax": {"training", "programs", "learners/*"},
     "orbax": {"checkpoints"},
     "tyro": {"cli"},

@@ -1,5 +1,7 @@
 """Bad input is met where things are built, with one sentence that names the cure."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from metadqn_jax import programs
 from metadqn_jax.catalog import LEARNERS
 from metadqn_jax.checks import Misuse
+from metadqn_jax.environments.xland import XLand
 from metadqn_jax.evaluation import adaptation_returns
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.descent import Descending, sgd
@@ -146,4 +149,12 @@ def test_a_distribution_whose_step_does_not_fit_its_reset(house, change):
 def test_a_sweep(grid):
     with pytest.raises(Misuse) as caught:
         sweep(lambda hyper: sgd(hyper["rate"]), grid, seeds=[0], steps=1)
+    one_sentence(caught)
+
+
+def test_an_extra_that_is_not_installed(monkeypatch):
+    for module in ("xminigrid", "xminigrid.envs.xland"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(Misuse, match=r'^xminigrid must be installed[^\n]*; pip install "metadqn_jax\[grid\]"\.$') as caught:
+        XLand()
     one_sentence(caught)
