@@ -38,6 +38,7 @@ from metadqn_jax.tasks.highway import highway, permuted_highway
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.navigation_2d import navigation_2d
 from metadqn_jax.tasks.reaching import reaching
+from metadqn_jax.tasks.robots import arm, cheetah
 from metadqn_jax.tasks.semicircle import semicircle
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
@@ -49,7 +50,8 @@ _goals = (navigation, navigation_2d, reaching, semicircle, gridnavi, dark_room, 
 _finite = (tabular, bernoulli_bandit, gaussian_bandit, frozen_lake)
 _control = (cartpole, mixed_cartpole, varied_cartpole, varied_mountain_car, varied_acrobot, varied_pendulum)
 _driving = (highway, permuted_highway)
-FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control, *_driving)}
+_robots = (cheetah, arm)  # by the extra `robots`
+FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in (*_goals, *_finite, *_control, *_driving, *_robots)}
 MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "gru": lambda spec, length: gru(spec),
     "recurrence": lambda spec, length: linear_recurrence(spec),

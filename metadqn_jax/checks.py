@@ -1,5 +1,6 @@
 """Checks that fail while something is built, each in one sentence: what was expected, what came, what to change."""
 
+import importlib
 import math
 from typing import Any
 
@@ -46,6 +47,15 @@ def check_name(kind: str, name: str, table: Any) -> Any:
     """The entry of `table` called `name`; raises `Misuse` listing the names that exist."""
     require(name in table, f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(table))}.")
     return table[name]
+
+
+def require_extra(module: str, extra: str) -> Any:
+    """The imported `module` of an optional package; raises `Misuse` where the extra that installs it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        found = missing.name
+    raise Misuse(f'{module} must be installed, got no module {found!r}; run pip install "metadqn_jax[{extra}]".')
 
 
 def describe(tree: Any) -> str:
