@@ -49,13 +49,13 @@ def check_name(kind: str, name: str, table: Any) -> Any:
     return table[name]
 
 
-def require_extra(module: str, extra: str) -> Any:
-    """The imported `module` of an optional package; raises `Misuse` where the extra that installs it is missing."""
+def check_installed(module: str, extra: str) -> Any:
+    """The module of an optional package, imported now; raises `Misuse` naming the extra that brings it."""
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        found = missing.name
-    raise Misuse(f'{module} must be installed, got no module {found!r}; run pip install "metadqn_jax[{extra}]".')
+    except ModuleNotFoundError as error:
+        package = module.split(".")[0]
+        raise Misuse(f'{package} must be installed, got no module {error.name}; pip install "metadqn_jax[{extra}]".') from error
 
 
 def describe(tree: Any) -> str:

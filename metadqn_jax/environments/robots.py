@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from metadqn_jax.checks import check_name, require_extra
+from metadqn_jax.checks import check_installed, check_name
 from metadqn_jax.types import Array
 
 LINK = 0.5  # metres, of the arm's two links
@@ -96,7 +96,7 @@ KINDS = {
 @functools.cache
 def load(name: str) -> Any:
     """The `mujoco.MjModel` of the robot called `name`. Raises `Misuse` without the extra `robots`."""
-    mujoco = require_extra("mujoco", "robots")
+    mujoco = check_installed("mujoco", "robots")
     return mujoco.MjModel.from_xml_path(str(pathlib.Path(__file__).with_name(f"{name}.xml")))
 
 
@@ -117,7 +117,7 @@ class Robot(environment.Environment[RobotState, RobotParams]):
     def __init__(self, kind: str, **solver: int):
         super().__init__()
         self.kind = check_name("robot", kind, KINDS)
-        mjx = require_extra("mujoco.mjx", "robots")
+        mjx = check_installed("mujoco.mjx", "robots")
         self.model = load(self.kind.file)
         self.physics = mjx.put_model(self.model)
         self.physics = self.physics.replace(opt=self.physics.opt.replace(**solver))
@@ -167,7 +167,7 @@ class Robot(environment.Environment[RobotState, RobotParams]):
 @functools.partial(jax.jit, static_argnames="frames")  # traced once, wherever it is used, for all tasks
 def _simulate(physics, rest, params, state, torques, frames):
     """The state after `frames` steps of MJX. What it does not carry from frame to frame is computed anew from what it does."""
-    mjx = require_extra("mujoco.mjx", "robots")
+    mjx = check_installed("mujoco.mjx", "robots")
 
     mass = jnp.concatenate([jnp.ones(1, params.mass.dtype), params.mass])  # MuJoCo's first body is the world
     varied = physics.replace(

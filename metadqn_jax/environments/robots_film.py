@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metadqn_jax.checks import require_extra
+from metadqn_jax.checks import check_installed
 from metadqn_jax.environments.robots import load
 
 SCALE = 80  # pixels per metre
@@ -30,7 +30,7 @@ def film(name: str, positions: np.ndarray, goal: np.ndarray | None = None) -> np
 
     The ground has a stripe every other metre. Raises `Misuse` without the extra `robots`.
     """
-    mujoco, model, view = require_extra("mujoco", "robots"), load(name), VIEWS[name]
+    mujoco, model, view = check_installed("mujoco", "robots"), load(name), VIEWS[name]
     data, capsule = mujoco.MjData(model), model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE
     radius, half = model.geom_size[capsule, :2].T
     frames = []
