@@ -42,7 +42,7 @@ def cheetah(goal: str = "velocity") -> Family:
     on its own, of the masses of 7 bodies and of friction. Of the `optimum` nothing is known but a bound from above that
     nobody reaches from rest: 0 at a velocity, 600 in a direction, where speed counts up to 3 m/s. The head is `factored`,
     3 levels of each of 6 torques, held for 4 steps in exploration. Nobody has tuned the two recipes. `features` are the goal
-    and the factors, scaled to ±1. See `Robot` for what is observed and rewarded, and how physics differs from the paper's.
+    and the factors, these scaled to ±1. See `Robot` for what is observed and rewarded, and how it differs from the paper's.
     Raises `Misuse` on another goal, and without the extra `robots`.
     """
     kind, draw = check_name("goal", goal, CHEETAHS)
@@ -60,7 +60,7 @@ def arm() -> Family:
     from the shoulder, and factors within [0.5, 1.5), each on its own, of the masses of both links and of the friction in the
     joints. The `optimum` is reached by the best of 18 feedback laws that know the place, and no bound. The head is `factored`,
     5 levels of both torques, held for 5 steps in exploration. Nobody has tuned the two recipes. `features` are the place
-    and the factors, scaled to ±1. Raises `Misuse` without the extra `robots`.
+    and the factors, these scaled to ±1. Raises `Misuse` without the extra `robots`.
     """
     env, head = Robot("arm"), held(factored([-1.0] * 2, [1.0] * 2, bins=5), 5)
     tasks = _varied(env, _place, ("mass", "damping"), head)
