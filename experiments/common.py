@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from kept import RESULTS
+from kept import RESULTS, compile_fast
 from rich.console import Console
 from seeds import trained
 
@@ -73,7 +73,9 @@ def adapt(name, options):
     """Run the experiment on the family called `name`, by its recipe for every learner; a table, a figure and a JSON file."""
     console, family = Console(), FAMILIES[name]()
     recipe = dataclasses.replace(family.recipe, outer_steps=2) if options.quick else family.recipe
-    tasks = 4 if options.quick else options.tasks
+    tasks, most = (4, 1) if options.quick else (options.tasks, None)
+    if options.quick:
+        compile_fast()
     rows, references, began = {}, {}, time.process_time()
     for label, place in (("", family), ("DQN shown the task", observed(family))):
         parts = programs.make_parts(place.split.train, recipe)
@@ -81,6 +83,7 @@ def adapt(name, options):
         if label:  # the task-conditioned reference: the multi-task learner where the task can be seen
             all_of_them = {"multitask": (all_of_them["multitask"][0], {label: [all_of_them["multitask"][0]]})}
         for which, (learner, candidates) in all_of_them.items():
+            candidates = {row: some[:most] for row, some in candidates.items()}
             console.print(
                 f"{name}: {label or which}, {0 if learner is None else recipe.outer_steps} outer steps", highlight=False
             )

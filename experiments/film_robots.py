@@ -8,7 +8,7 @@ import dataclasses
 import jax
 import numpy as np
 import tyro
-from kept import RESULTS
+from kept import RESULTS, compile_fast
 from robots import PLACES
 from seeds import trained
 
@@ -70,6 +70,8 @@ def moves(learner, family, recipe, task):
 
 def main(options: Options) -> None:
     """Train, and write results/robots_PLACE.gif."""
+    if options.quick:
+        compile_fast()
     place, entry = check_name("place", options.place, PLACES), check_name("learner", options.learner, LEARNERS)
     entry, family, robot = entry._replace(judge=by_segments), entry.prepare(place.make()), options.place.split("_")[0]
     per_step = family.recipe.meta_batch * family.recipe.span.transitions

@@ -3,7 +3,14 @@
 import json
 import pathlib
 
+import jax
+
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def compile_fast():
+    """For smoke tests, which compute next to nothing: what is compiled from now on leaves the expensive passes out."""
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def fill(path, cells, work, show, *, anew=False, quick=False):
@@ -12,6 +19,8 @@ def fill(path, cells, work, show, *, anew=False, quick=False):
     After each, `show(results)` makes the tables and figures of all that is there. anew: what stands is made again.
     quick: all is run, nothing is kept.
     """
+    if quick:
+        compile_fast()
     for cell in cells:
         if not (anew or quick) and _at(load(path), cell) is not None:
             continue
