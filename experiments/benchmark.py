@@ -12,11 +12,12 @@ import tyro
 
 from metadqn_jax import networks, programs, replay, td, trees
 from metadqn_jax.actions import discrete
-from metadqn_jax.catalog import LEARNERS, MEMORIES, learners_of
+from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, learners_of
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.learners.descent import maml, plain_target
 from metadqn_jax.learners.imaml import imaml
+from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.classic import cartpole
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.training import chunked_gradient, collect, make_trainer, steps_together
@@ -26,6 +27,19 @@ HEAD = discrete(2)
 NETWORK = networks.mlp(Spec(jax.ShapeDtypeStruct((4,), jnp.float32), HEAD))  # 4-64-64-2
 LOSS = td.temporal_difference(HEAD, select=td.greedy, target=td.one_step(0.9), regression=td.huber(1.0))
 RATE, CHUNK = 0.1, 8
+SIMULATED = [
+    "cartpole",
+    "highway",
+    "breakout",
+    "freeway",
+    "space_invaders",
+    "asterix",
+    "xland",
+    "reaching",
+    "arm",
+    "cheetah",
+]  # families
+STEPS = 32  # of each environment in a call
 
 
 def learner(steps):
@@ -167,6 +181,29 @@ def solves(sizes):
         print(f"{steps:5} {bytes_[0]:8.2f} {bytes_[1]:8.2f}", flush=True)
 
 
+def environments(names, sizes, seconds):
+    print("environment steps/CPU-s of random actions, by environments at once")
+    print(f"{'family':20}" + "".join(f"{size:>12,}" for size in sizes))
+    for name in names:
+        train, rates = FAMILIES[name]().split.train, []
+        for size in sizes:
+
+            def one(key, train=train):
+                key_task, key_reset, key_steps = jax.random.split(key, 3)
+                task = train.sample(key_task)
+
+                def step(key, t, world):
+                    key_act, key_step = jax.random.split(key)
+                    return train.step(key_step, task, world, train.spec.head.decode(train.spec.head.sample(key_act)))
+
+                world, seen = repeat(key_steps, STEPS, step, train.reset(key_reset, task)[0])
+                return seen.reward.sum(), world  # the world too, so that all of it is computed
+
+            (spent,), _ = measure([jax.vmap(one)], [(jax.random.split(jax.random.key(0), size),)], seconds)
+            rates.append(size * STEPS / spent)
+        print(f"{name:20}" + "".join(f"{rate:12,.0f}" for rate in rates), flush=True)
+
+
 def main(quick: bool = False):
     """Print the benchmark's tables; --quick is a smoke test with tiny sizes."""
     seconds = 0.01 if quick else 2.0
@@ -175,6 +212,7 @@ def main(quick: bool = False):
     replays((1_000, 10_000) if quick else (10_000, 1_000_000), seconds)
     memories(("gru",) if quick else MEMORIES, 4 if quick else 64, seconds)
     solves((1, 2) if quick else (1, 5, 10, 20, 50))
+    environments(("cartpole",) if quick else SIMULATED, (64,) if quick else (64, 256, 4096), seconds)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,74 @@
 """What experiments that set learners side by side share: train one on a budget, judge it on held-out tasks, show all rows."""
 
 import dataclasses
+import functools
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from kept import RESULTS, fill
+from rich.console import Console
 from seeds import trained
 
 from metadqn_jax import figures, programs, report, stats
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
-from metadqn_jax.tasks.base import sample_tasks
+from metadqn_jax.tasks.base import Family, sample_tasks
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {  # baselines get what is best on train tasks
     "finetune": [{"inner_rate": rate} for rate in (0.1, 0.3, 1.0)],
     "scratch": [{"inner_steps": 3}, {"inner_steps": 60}],
 }
 CHOSEN_ON = 64  # train tasks
+
+
+class Place(NamedTuple):
+    """A family, and the environment steps of meta-training in it, the same for each learner."""
+
+    make: Callable[[], Family]
+    budget: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Compare learners on the same data."""
+
+    seeds: int = 3
+    """Training seeds, all in one compiled program."""
+    tasks: int = 256
+    """Held-out tasks, the same for all learners and seeds."""
+    only: str | None = None
+    """One place; all by default."""
+    learner: str | None = None
+    """One learner; all by default. Its result is made anew."""
+    budget: int | None = None
+    """Environment steps of meta-training; by default the place's own."""
+    quick: bool = False
+    """A smoke test of the first learner in the first place; its numbers mean nothing and are not kept."""
+
+
+def compare(prefix: str, places: Mapping[str, Place], learners: Sequence[str], options: Options) -> None:
+    """Run what is missing, and write results/PREFIX_PLACE.{json,md,png} for each place."""
+    console, tasks = Console(), 4 if options.quick else options.tasks
+    names, chosen = [options.only] if options.only else list(places), [options.learner] if options.learner else list(learners)
+    if options.quick:
+        names, chosen = names[:1], chosen[:1]
+
+    def work(name, learner):
+        place = check_name("place", name, places)
+        budget = 1 if options.quick else options.budget or place.budget
+        row = run(place.make(), learner, budget=budget, seeds=options.seeds, tasks=tasks)
+        console.print(name, learner, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
+        return row
+
+    for name in names:
+        path = RESULTS / f"{prefix}_{name}.json"
+        cells, again = [(learner,) for learner in chosen], options.learner is not None
+        see = functools.partial(show, path, name)
+        fill(path, cells, functools.partial(work, name), see, anew=again, quick=options.quick)
 
 
 def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):

@@ -33,7 +33,7 @@ class Options:
 
     seeds: int = 3
     """Training seeds, all in one compiled program."""
-    tasks: int = 256
+    tasks: int = 1024
     """Held-out tasks of each side, one episode each, the same for all learners and seeds."""
     only: str | None = None
     """One environment; all by default."""
