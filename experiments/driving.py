@@ -12,7 +12,7 @@ from side_by_side import Options, Place, compare
 
 from metadqn_jax.tasks.highway import permuted_highway
 
-PLACES = {"permuted_highway": Place(functools.partial(permuted_highway, vehicles=10), 3_000_000)}
+PLACES = {"permuted_highway": Place(functools.partial(permuted_highway, vehicles=10), 1_000_000)}
 LEARNERS = ("maml", "pearl", "rl2", "multitask", "finetune", "scratch", "conditioned")
 
 if __name__ == "__main__":

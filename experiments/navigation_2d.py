@@ -1,4 +1,4 @@
-"""The 2D navigation of MAML with Q-learning: python experiments/navigation_2d.py [--learner NAME] [--bins N] [--quick].
+"""The 2D navigation of MAML with Q-learning: python experiments/navigation_2d.py [--learner NAME] [--only HEAD] [--quick].
 
 Every learner is meta-trained on the same number of environment steps, and judged on the 40 goals of the authors' code after
 0, 1, 2 and 3 adaptations, each on 20 fresh trajectories of 100 steps: one gradient step where a learner takes them. Learners
@@ -15,11 +15,26 @@ import tyro
 from kept import RESULTS, fill
 from rich.console import Console
 
+from metadqn_jax.actions import factored, held
 from metadqn_jax.catalog import LEARNERS
+from metadqn_jax.checks import check_name
+from metadqn_jax.environments.navigation_2d import Navigation2D
 from metadqn_jax.tasks.base import sample_tasks
-from metadqn_jax.tasks.navigation_2d import navigation_2d, published_goals
+from metadqn_jax.tasks.navigation_2d import HOLD, navigation_2d, published_goals
+from metadqn_jax.tasks.wrappers import with_head
 from metadqn_jax.types import Span
 
+LEVELS = 11  # of each velocity, where a head sees them apart
+
+
+def factored_velocities():
+    """The point whose velocity is a box, which a factored head sees as levels of each dimension on its own."""
+    speed = Navigation2D().default_params.speed
+    return with_head(navigation_2d(LEVELS), held(factored([-speed] * 2, [speed] * 2, LEVELS), HOLD))
+
+
+HEADS = {"5": lambda: navigation_2d(5), "9": lambda: navigation_2d(9), "factored": factored_velocities}
+TITLES = {"5": "5² velocities", "9": "9² velocities", "factored": "a box of velocities, factored"}
 BUDGET = 30_000_000  # environment steps of meta-training
 PROBE = {"span": Span(segments=4, steps=100, streams=20)}
 RATES = {"cavia": 1.0}  # an inner rate that begins higher than the recipe's, as train tasks would have it
@@ -35,8 +50,8 @@ class Options:
 
     seeds: int = 3
     """Training seeds, all in one compiled program."""
-    bins: tuple[int, ...] = (5, 9)
-    """Levels of velocity in each of two dimensions, each a table of its own."""
+    only: str | None = None
+    """One head's table; all by default."""
     learner: str | None = None
     """One learner; all by default. Its result is made anew."""
     quick: bool = False
@@ -44,7 +59,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Run what is missing, and write results/navigation_2d_BINS.{json,md,png}."""
+    """Run what is missing, and write results/navigation_2d_HEAD.{json,md,png}."""
     console = Console()
     learners = ["cavia", "pearl"] if options.quick else [options.learner] if options.learner else list(LEARNERS)
 
@@ -59,9 +74,9 @@ def main(options: Options) -> None:
         console.print(name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
         return row
 
-    for bins in options.bins[:1] if options.quick else options.bins:
-        path, family = RESULTS / f"navigation_2d_{bins}.json", navigation_2d(bins)
-        show = functools.partial(side_by_side.show, path, f"navigation_2d, {bins}² velocities", published=PUBLISHED)
+    for head in ["5"] if options.quick else [options.only] if options.only else list(HEADS):
+        path, family = RESULTS / f"navigation_2d_{head}.json", check_name("head", head, HEADS)()
+        show = functools.partial(side_by_side.show, path, f"navigation_2d, {TITLES[head]}", published=PUBLISHED)
         cells = [(name,) for name in learners]
         fill(path, cells, functools.partial(work, family), show, anew=options.learner is not None, quick=options.quick)
 

@@ -34,7 +34,7 @@ def twelve():
 PLACES = {
     "reaching": Place(twelve, 30_000_000),
     "pendulum": Place(pendulum, 30_000_000),
-    "arm": Place(arm, 20_000_000),
+    "arm": Place(arm, 6_000_000),
     "cheetah_velocity": Place(cheetah, 50_000_000),
     "cheetah_direction": Place(lambda: cheetah("direction"), 50_000_000),
 }

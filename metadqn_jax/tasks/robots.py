@@ -29,7 +29,7 @@ RECIPE = Recipe(  # a starting point that nobody has tuned
     query_epsilon=0.3,
     inner_rate=0.1,
 )
-ARM_RECIPE = dataclasses.replace(RECIPE, span=Span(2, 50, 16), discount=0.9, outer_trace=0.7, reward_scale=0.5)  # nor this one
+ARM_RECIPE = dataclasses.replace(RECIPE, span=Span(2, 50, 4), discount=0.9, outer_trace=0.7, reward_scale=0.5)
 TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(400, 1, 1), discount=0.97, outer_trace=0.9, reward_scale=0.1)
 ARM_TRIAL = dataclasses.replace(TRIAL, span=Span(150, 1, 1), reward_scale=0.5, meta_batch=32)
 LAWS = jnp.array(list(itertools.product((-1.0, 1.0), (1.0, 2.0, 4.0), (0.3, 0.6, 1.0))))
