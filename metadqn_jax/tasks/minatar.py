@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_name
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe, split
@@ -46,11 +47,12 @@ class Plans(NamedTuple):
 
 
 class Game(NamedTuple):
-    """One game: gymnax's id, which of its parameters vary, and a planner's plans."""
+    """One game: gymnax's id, which of its parameters vary, a planner's plans, and for how long exploration holds a button."""
 
     env: str
     ranges: Ranges
     plans: Plans
+    hold: int = 1
 
 
 TABLE = {
@@ -66,6 +68,7 @@ TABLE = {
         "Freeway-MinAtar",
         {"player_speed": (1, 4)},
         Plans(moves=(0, 2), lengths=(1, 2, 4, 8), then=(1,), ahead=40),
+        hold=16,  # single random steps never cross
     ),
     "space_invaders": Game(
         "SpaceInvaders-MinAtar",
@@ -97,7 +100,7 @@ def asterix(sticky: float = 0.25) -> Family:
 def freeway(sticky: float = 0.25) -> Family:
     """Freeway for 100 steps with permuted buttons, a mirrored view, sticky actions and a varied walker; 1 for each crossing.
 
-    How many steps he waits between two moves varies. See `game`.
+    How many steps he waits between two moves varies. Exploration holds a button for 16 steps. See `game`.
     """
     return game("freeway", sticky)
 
@@ -128,7 +131,8 @@ def game(name: str, sticky: float = 0.25) -> Family:
     one = check_name("game", name, TABLE)
     env, default = gymnax.make(one.env)
     base = default.replace(max_steps_in_episode=HORIZON)
-    native = sticky_actions(from_gymnax(env, vary_uniform(one.ranges), params=base), most=sticky)
+    head = held(discrete(env.action_space(base).n), one.hold)
+    native = sticky_actions(from_gymnax(env, vary_uniform(one.ranges), params=base, head=head), most=sticky)
     tasks = mirror_observation(permute_actions(native), axes=(0, 1))
     plans, placed = one.plans.table(), places(one.ranges)
 
