@@ -12,7 +12,7 @@ from kept import RESULTS, fill
 from rich.console import Console
 from seeds import trained
 
-from metadqn_jax import figures, programs, report, stats
+from metadqn_jax import figures, programs, report, stats, trees
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
@@ -92,7 +92,8 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     program = programs.make_program(trained_on, learner, tested[0], recipe, judge=entry.judge)
     program = program._replace(evaluate=judged(judge, trained_on, tested, tasks, held))
     table = trained(learner_name, program, seeds, steps)
-    best = max(range(len(tested)), key=lambda i: table[f"train/{i}"][..., 1].mean())
+    scores = [table[f"train/{i}"][..., 1] for i in range(len(tested))]
+    best = int(np.argmax([score.mean() for score in scores])) if len(tested) > 1 else 0
     in_task = trial.span.steps * trial.span.streams * (family.horizon if judge.unit == "episodes" else 1)
     facts = {
         "candidate": candidates[best],
@@ -112,15 +113,19 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
 
 
 def judged(judge, family, learners, tasks, held):
-    """`(key, slow)` -> the returns of each of `learners` on train and on test tasks, and what bounds these."""
+    """`(key, slow)` -> the returns of each of `learners` on held-out tasks, of several also on train tasks, and bounds.
+
+    In one call: what differs between the two sides is how tasks are drawn, and a world is slow to compile.
+    """
 
     def evaluate(key, slow):
         keys, found, (train, test) = jax.random.split(key, 6), {}, family.split
         drawn = sample_tasks(keys[2], test, tasks) if held is None else held
-        some = sample_tasks(keys[0], train, min(tasks, CHOSEN_ON))
+        first = min(tasks, CHOSEN_ON) if len(learners) > 1 else 0
+        both = trees.join(sample_tasks(keys[0], train, first), drawn) if first else drawn
         for i, one in enumerate(learners):
-            found[f"train/{i}"] = judge.returns(keys[1], one, slow, train, some, judge.points)
-            found[f"test/{i}"] = judge.returns(keys[3], one, slow, test, drawn, judge.points)
+            returns = judge.returns(keys[3], one, slow, test, both, judge.points)
+            found[f"train/{i}"], found[f"test/{i}"] = returns[:first], returns[first:]
         found["random"] = judge.random(keys[4], test, drawn)
         return found | {"optimum": optimal_returns(keys[5], family.optimum, drawn)}
 
