@@ -117,7 +117,7 @@ def main(options: Options) -> None:
     draw, place = check_name("place with a picture", options.place, DRAW), PLACES[options.place]
     entry = check_name("learner", options.learner, LEARNERS)._replace(judge=by_segments)
     family: Any = entry.prepare(place.make())
-    per_step = family.recipe.meta_batch * family.recipe.span.transitions
+    per_step = family.recipe.env_steps
     steps = max(1, (1 if options.quick else options.budget or place.budget) // per_step)
     recipe = dataclasses.replace(family.recipe, outer_steps=steps)
     learner, tested = learners_of(entry, family, recipe)

@@ -82,7 +82,7 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     trained_on, tried = (
         entry.prepare(one) for one in (family, family._replace(recipe=dataclasses.replace(family.recipe, **(probe or {}))))
     )
-    trains, per_step = learner_name != "scratch", trained_on.recipe.meta_batch * trained_on.recipe.span.transitions
+    trains, per_step = learner_name != "scratch", trained_on.recipe.env_steps
     steps = max(1, budget // per_step) if trains else 1
     recipe, trial = (dataclasses.replace(one.recipe, outer_steps=steps) for one in (trained_on, tried))
     learner, _ = learners_of(entry, trained_on, recipe)
@@ -100,7 +100,7 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
         "iqm_ci95": stats.summarise(table[f"test/{best}"])["iqm_ci95"],
         "by_seed": table[f"test/{best}"].mean(1).tolist(),
         "env_steps_in_task": [in_task * (point - (judge.unit == "episodes")) for point in judge.points],
-        "train_tasks": steps * recipe.meta_batch * trains,
+        "train_tasks": steps * (recipe.fresh or recipe.meta_batch) * trains,
         "train_env_steps": steps * per_step * trains,
         "cpu_seconds": round(time.process_time() - began),
         "recipe": dataclasses.asdict(recipe),

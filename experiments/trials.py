@@ -66,7 +66,7 @@ def rl2(label, family, options, *, memory=None, **changes):
         "ci95_by_episode": stats.summarise(episodes)["ci95"],
         "random": float(table["random"].mean() * episodes.shape[2]),
         "optimum": float(table["optimum"].mean()),
-        "env_steps_per_seed": steps * recipe.meta_batch * recipe.span.transitions,
+        "env_steps_per_seed": steps * recipe.env_steps,
         "cpu_seconds": round(time.process_time() - began),
     }
 

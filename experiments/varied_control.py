@@ -47,7 +47,7 @@ def run(name, learner_name, options):
     entry = entry._replace(judge=by_segments) if entry.judge is by_steps else entry
     families = [entry.prepare(varied(name, test)) for test in SIDES.values()]
     recipe, test = dataclasses.replace(families[0].recipe, **CASES[learner_name]), families[0].split.test
-    trains, per_step = learner_name != "scratch" and not options.quick, recipe.meta_batch * recipe.span.transitions
+    trains, per_step = learner_name != "scratch" and not options.quick, recipe.env_steps
     recipe = dataclasses.replace(recipe, outer_steps=max(1, BUDGET // per_step) if trains else 1)
     learner, tested = learners_of(entry, families[0], recipe)
     judge = entry.judge(recipe, programs.make_explore(recipe), families[0].horizon)

@@ -45,7 +45,9 @@ class Train:
     outer_rate: float | None = None
     """Rate of the outer Adam at the start."""
     meta_batch: int | None = None
-    """Tasks in an outer step."""
+    """Lifetimes in an outer step, each in a task of its own."""
+    fresh: int | None = None
+    """Tasks lived in before an outer step; fewer than the meta-batch, with a larger --capacity, use old lifetimes again."""
     streams: int | None = None
     """Parallel streams of experience in a task."""
     segment_steps: int | None = None
@@ -114,7 +116,7 @@ def train(options: Train, console: Console) -> None:
     config = _config(options, recipe)
     runs.prepare(folder, config, options.resume)
     console.print(f"{options.learner} on {options.tasks} → {folder}")
-    steps, per_step = recipe.outer_steps, recipe.meta_batch * recipe.span.transitions
+    steps, per_step = recipe.outer_steps, recipe.env_steps
     with Dashboard(console, steps, recipe.meta_batch, per_step) as dashboard:
         key = jax.random.key(options.seed)
         done, state = runs.train(
@@ -147,7 +149,7 @@ def evaluate(options: Evaluate, console: Console) -> None:
     like = jax.eval_shape(program.trainer.init, jax.random.key(0))
     done, state = checkpoints.restore(options.folder / "checkpoints", like, _config(saved, recipe))
     facts = {"tasks": saved.tasks, "learner": saved.learner, "seed": saved.seed}
-    facts |= {"outer_steps": done, "env_steps": done * recipe.meta_batch * recipe.span.transitions}
+    facts |= {"outer_steps": done, "env_steps": done * recipe.env_steps}
     with console.status("evaluating on held-out tasks"):
         result = runs.evaluate(options.folder, program, state.slow, facts, seed=options.seed)
     _conclude(console, options.folder, result, program.unit)

@@ -22,7 +22,11 @@ def check_options(entry: Entry, options: Any) -> None:
 def recipe_of(family: Family, options: Any) -> Recipe:
     """The family's recipe with what the options change."""
     named = {"outer_steps": options.steps}
-    for name in ("inner_steps", "inner_rate", "outer_rate", "meta_batch", "discount", "query_epsilon", "hidden"):
+    rates, sizes = (
+        ("inner_rate", "outer_rate", "discount", "query_epsilon"),
+        ("inner_steps", "meta_batch", "fresh", "capacity", "hidden"),
+    )
+    for name in rates + sizes:
         named[name] = getattr(options, name)
     for name in ("dueling", "layer_norm"):
         named[name] = getattr(options, name) or None
@@ -44,6 +48,6 @@ def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> 
     family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
     recipe = recipe_of(family, options)
     learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices)
-    sizes: dict[str, Any] = {"capacity": options.capacity, "chunk": options.chunk, "tasks": tasks, "steps": steps}
+    sizes: dict[str, Any] = {"chunk": options.chunk, "tasks": tasks, "steps": steps}
     objective = None if options.cvar is None else cvar(options.cvar)
     return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe

@@ -120,7 +120,6 @@ def make_program(
     recipe: Recipe,
     *,
     judge: Callable[[Recipe, Callable, int], Judge] = by_steps,
-    capacity: int | None = None,
     chunk: int = 8,
     objective: Callable[[Array], Array] | None = None,
     tasks: int = 256,
@@ -132,7 +131,7 @@ def make_program(
     judge: how adaptation is measured, by default after gradient steps on one support batch; `tested` then takes one of
     them each time it adapts.   steps: how often the judge measures, by default its own points.   evaluate gives
     {"returns": [tasks, points], "random": [tasks], "optimum": [tasks]}, each the mean of `episodes` episodes; `watch` looks
-    at 32 train tasks, one episode each.   capacity, chunk, objective: see `make_trainer`.
+    at 32 train tasks, one episode each.   chunk, objective: see `make_trainer`.
     """
     check_count("tasks", tasks)
     check_count("episodes", episodes)
@@ -144,7 +143,8 @@ def make_program(
         explore=explore,
         optimizer=make_optimizer(recipe),
         meta_batch=recipe.meta_batch,
-        capacity=capacity,
+        fresh=recipe.fresh,
+        capacity=recipe.capacity,
         chunk=chunk,
         objective=objective,
     )

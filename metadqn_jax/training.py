@@ -41,6 +41,7 @@ def make_trainer(
     explore: Callable,
     optimizer: optax.GradientTransformation,
     meta_batch: int = 16,
+    fresh: int | None = None,
     capacity: int | None = None,
     chunk: int = 8,
     polyak: Any = 0.02,
@@ -48,7 +49,8 @@ def make_trainer(
 ) -> Trainer:
     """The outer loop of any learner on any distribution.
 
-    meta_batch: tasks per outer step (B).   capacity: lifetimes in the store, by default B: on-policy; more is off-policy.
+    meta_batch: lifetimes per outer step (B).   fresh: how many tasks are lived in before it, by default B; fewer pay where
+    worlds cost more than gradients.   capacity: lifetimes in the store, by default B: on-policy; more is off-policy.
     chunk: tasks whose gradient is taken at once; the sum runs over chunks in a scan, in constant memory (the largest
     divisor of B up to `chunk` is taken; on an accelerator make it large).   polyak: the target network's step.
     objective: (the tasks' losses [B]) -> their weights [B], which sum to 1; by default the mean, which needs no first pass.
@@ -58,9 +60,10 @@ def make_trainer(
     check_count("chunk", chunk)
     check_real("polyak", polyak, most=1.0)
     capacity = meta_batch if capacity is None else check_count("capacity", capacity)
+    fresh = meta_batch if fresh is None else check_count("fresh", fresh)
     require(
-        capacity >= meta_batch,
-        f"the store must hold a meta-batch of {meta_batch} lifetimes, got capacity {capacity}; raise it.",
+        capacity >= max(fresh, meta_batch),
+        f"the store must hold a meta-batch of {meta_batch} and {fresh} fresh lifetimes, got capacity {capacity}; raise it.",
     )
     check_distribution(distribution)
     segment = trees.lead(span.steps, trees.lead(span.streams, transition_like(distribution)))
@@ -75,8 +78,8 @@ def make_trainer(
     def step(key, state):
         keys = jax.random.split(key, 5)
         slow = state.slow
-        fresh = collect(keys[0], learner, slow, distribution, span, explore, meta_batch)
-        store = replay.add(state.store, fresh)
+        lived = collect(keys[0], learner, slow, distribution, span, explore, fresh)
+        store = replay.add(state.store, lived)
         lifetimes = replay.sample(keys[1], store, meta_batch)
         (value, infos), gradient = chunked_gradient(keys[2], learner, slow, lifetimes, chunk, objective)
         change, opt_state = optimizer.update(gradient, state.opt_state, slow.params)
@@ -84,7 +87,7 @@ def make_trainer(
         memory = learner.remember(keys[3], slow, lifetimes)
         slow = Slow(params, trees.mix(slow.target, params, polyak), memory, slow.step + 1)
         norm = jnp.sqrt(trees.squared_norm(gradient))
-        metrics = {"objective": value, "gradient_norm": norm, **_rewards(fresh), **infos}
+        metrics = {"objective": value, "gradient_norm": norm, **_rewards(lived), **infos}
         return TrainState(slow, opt_state, store), metrics
 
     return Trainer(init, step)
@@ -106,14 +109,14 @@ def steps_together(trainer: Trainer, steps: int) -> Callable[[Key, TrainState], 
     return together
 
 
-def collect(key, learner, slow, distribution, span, explore, meta_batch):
-    """Lifetimes [B, …] in fresh tasks; what only the last adaptation gives is not asked for, and so not computed."""
+def collect(key, learner, slow, distribution, span, explore, count):
+    """Lifetimes [count, …] in fresh tasks; what only the last adaptation gives is not asked for, and so not computed."""
 
     def one(key):
         key_task, key_life = jax.random.split(key)
         return live(key_life, learner, slow, distribution, distribution.sample(key_task), span, explore).lifetime
 
-    return jax.vmap(one)(jax.random.split(key, meta_batch))
+    return jax.vmap(one)(jax.random.split(key, count))
 
 
 def chunked_gradient(key, learner, slow, lifetimes, chunk, objective=None):

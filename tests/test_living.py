@@ -133,3 +133,18 @@ def test_off_policy_keeps_older_lifetimes(house):
     goals = np.asarray(state.store.items.task.goal)
     assert state.store.added == 6
     assert len(np.unique(goals[:, 0])) == 6
+
+
+def test_fewer_fresh_tasks_than_the_meta_batch_use_old_lifetimes_again(house):
+    family, _, learner, _ = house
+
+    def loss(key, slow, lifetime):
+        return learner.loss(key, slow, lifetime)[0], {"goal": lifetime.task.goal[0]}
+
+    sizes = {"explore": by_segment(1.0, 0.5), "optimizer": optax.sgd(0.0), "meta_batch": 3, "fresh": 1, "capacity": 3}
+    trainer = make_trainer(learner._replace(loss=loss), family.split.train, Span(2, 3, 2), **sizes)
+    state, metrics = jax.jit(steps_together(trainer, 4))(jax.random.key(8), trainer.init(jax.random.key(0)))
+    assert state.store.added == 4
+    kept = np.asarray(state.store.items.task.goal)[:, 0]
+    assert len(np.unique(kept)) == 3
+    np.testing.assert_allclose(metrics["goal"][-1], kept.mean(), rtol=1e-5)  # all that the store holds, not the fresh one

@@ -46,7 +46,15 @@ def one_sentence(caught):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"meta_batch": 0}, {"meta_batch": 2.0}, {"meta_batch": True}, {"chunk": -1}, {"capacity": 1}, {"polyak": 1.5}],
+    [
+        {"meta_batch": 0},
+        {"meta_batch": 2.0},
+        {"meta_batch": True},
+        {"chunk": -1},
+        {"capacity": 1},
+        {"fresh": 0},
+        {"polyak": 1.5},
+    ],
 )
 def test_sizes_of_a_trainer(house, changes):
     with pytest.raises(Misuse) as caught:
@@ -57,6 +65,8 @@ def test_sizes_of_a_trainer(house, changes):
 def test_a_store_that_is_too_small_is_named(house):
     with pytest.raises(Misuse, match="capacity 1"):
         trainer(house, capacity=1)
+    with pytest.raises(Misuse, match="3 fresh lifetimes, got capacity 2"):
+        trainer(house, fresh=3, capacity=2)
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (1, -2, 1), (1, 1, 1.5)])

@@ -51,6 +51,8 @@ class Recipe:
     inner_steps: int = 3
     outer_rate: float = 1e-2
     meta_batch: int = 16
+    fresh: int | None = None  # tasks lived in before an outer step, None for `meta_batch`; what else it takes is of the store
+    capacity: int | None = None  # lifetimes in the store, None for `meta_batch`
     outer_steps: int = 2_000
     support_epsilon: float | None = 1.0  # None: as the query's, for lifetimes that are one trial
     outer_clip: float = 10.0  # the largest global norm of an outer gradient
@@ -63,6 +65,11 @@ class Recipe:
     layer_norm: bool = False
     channels: tuple[int, ...] = ()  # of the 3×3 convolutions over the image that observations begin with, () for none
     last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
+
+    @property
+    def env_steps(self) -> int:
+        """What an outer step costs, in environment steps."""
+        return (self.meta_batch if self.fresh is None else self.fresh) * self.span.transitions
 
     @property
     def shape(self) -> dict[str, Any]:
