@@ -202,12 +202,16 @@ def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribu
     """The family under `permute_actions`, `mix_observation` or the like, whose tasks are (inner task, what hides it).
 
     One wrapper at a time. Both sides keep their inner tasks, so they still share none; the optimum is the inner task's,
-    and a privileged learner is shown both. `disguised(cartpole(), mix_observation)` is CartPole behind random observations.
+    and a privileged learner is shown both, a permutation one-hot. `disguised(cartpole(), mix_observation)` is CartPole behind
+    random observations.
     """
     sides = TaskSplit(*(wrapper(side) for side in family.split))
 
     def features(task):
-        return jnp.concatenate([family.features(task[0]), jnp.ravel(task[1]).astype(jnp.float32)])
+        inner, hidden = task
+        chooses = jnp.issubdtype(hidden.dtype, jnp.integer)
+        shown = jax.nn.one_hot(hidden, hidden.size) if chooses else hidden.astype(jnp.float32)
+        return jnp.concatenate([family.features(inner), jnp.ravel(shown)])
 
     return family._replace(split=sides, optimum=lambda key, task: family.optimum(key, task[0]), features=features)
 
