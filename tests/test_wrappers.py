@@ -212,4 +212,5 @@ def test_a_disguised_family_keeps_its_sides_apart_and_its_optimum():
     key = jax.random.key(6)
     best = jax.jit(hidden.optimum)(jax.random.clone(key), one)
     assert float(best) == float(jax.jit(plain.optimum)(key, inner))
-    np.testing.assert_array_equal(hidden.features(one), np.concatenate([inner.goal, np.ravel(np.eye(order.size)[order]), np.ravel(matrix)]))
+    shown = inner.goal, np.ravel(np.eye(order.size)[order]), np.ravel(matrix)  # the permutation one-hot
+    np.testing.assert_array_equal(hidden.features(one), np.concatenate(shown))
