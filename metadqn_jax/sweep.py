@@ -31,8 +31,9 @@ def sweep(
     train: hyperparameters, {name: float32 []} -> Program; sizes and functions are the same for all members.
     chunk: outer steps in one compiled call, by default all; `progress(steps done, metrics [members, chunk])` is called
         after each.   evaluate_seed: the held-out tasks, the same for all members.
-    The table has a column for each name of the grid, "seed", and what `evaluate` gave. Raises `Misuse` on an empty or
-    non-finite grid, and where the smallest or the largest values of the grid are no values for `train`.
+    The table has a column for each name of the grid, "seed", and what `evaluate` gave, arrays or pytrees of them. Raises
+    `Misuse` on an empty or non-finite grid, and where the smallest or the largest values of the grid are no values for
+    `train`.
 
     >>> sorted(members({"rate": [0.1, 0.3]}, seeds=[0, 1, 2]))
     ['rate', 'seed']
@@ -59,7 +60,7 @@ def sweep(
         progress(done, metrics)
     judge = jax.jit(jax.vmap(lambda hyper, key, slow: train(hyper).evaluate(key, slow), in_axes=(0, None, 0)))
     judged = judge(hypers, jax.random.key(evaluate_seed), state.slow)
-    return table | {name: np.asarray(column) for name, column in judged.items()}
+    return table | jax.tree.map(np.asarray, judged)
 
 
 def members(grid: Mapping[str, Iterable[float]], seeds: Iterable[int]) -> Table:
