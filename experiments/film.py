@@ -1,7 +1,7 @@
 """An agent before and after adaptation, as an animation: python experiments/film.py [--place PLACE] [--quick].
 
 One seed of a learner is meta-trained as in driving.py, games.py or robots.py. In a held-out task it then acts greedily,
-unadapted and adapted, one below the other.
+unadapted and adapted, side by side.
 """
 
 import dataclasses

@@ -81,18 +81,23 @@ def lines(
 
 
 def animation(path: pathlib.Path, films: Mapping[str, Any], *, per_second: int) -> None:
-    """Films that run at the same time, one below the other under its label, as a GIF at `path`.
+    """Films that run at the same time, each under its label, as a GIF at `path`: wide ones in a column, others in a row.
 
     films: {label: frames}, uint8 [T, height, width, 3] with values of 0 … 255; one that is over rests on its last frame.
     """
     films = {label: np.asarray(frames) for label, frames in films.items()}
-    shapes = [frames.shape[1:3] for frames in films.values()]
-    inches = [7.5 * height / width + 0.3 for height, width in shapes]
-    figure = Figure(figsize=(7.5, sum(inches)), layout="constrained")
+    height, width = np.array([frames.shape[1:3] for frames in films.values()]).T
+    if (width > 2 * height).all():
+        inches = 7.5 * height / width + 0.3
+        figure = Figure(figsize=(7.5, inches.sum()), layout="constrained")
+        places = figure.subplots(len(films), 1, squeeze=False, height_ratios=inches)
+    else:
+        each = 7.5 / len(films)
+        figure = Figure(figsize=(7.5, each * (height / width).max() + 0.3), layout="constrained")
+        places = figure.subplots(1, len(films), squeeze=False)
     FigureCanvasAgg(figure)
-    rows = figure.subplots(len(films), 1, squeeze=False, height_ratios=inches)[:, 0]
     images = []
-    for axes, (label, frames) in zip(rows, films.items(), strict=True):
+    for axes, (label, frames) in zip(places.ravel(), films.items(), strict=True):
         axes.set_axis_off()
         axes.set_title(label, fontsize=9, loc="left")
         images.append(axes.imshow(frames[0]))
