@@ -37,7 +37,7 @@ class Options:
 
     place: str = "arm"
     """One of driving.py, games.py or robots.py whose world has a picture."""
-    learner: str = "pearl"
+    learner: str = "cavia"
     """Any but those with a memory."""
     budget: int | None = None
     """Environment steps of meta-training; by default the place's own."""

@@ -59,8 +59,8 @@ def arm() -> Family:
     2.5 s of 50 steps; the reward is minus the tip's distance. A task is the place, uniform over those between 0.3 and 0.9 m
     from the shoulder, and factors within [0.5, 1.5), each on its own, of the masses of both links and of the friction in the
     joints. The `optimum` is reached by the best of 18 feedback laws that know the place, and no bound. The head is `factored`,
-    5 levels of both torques, held for 5 steps in exploration. Nobody has tuned the two recipes. `features` are the place
-    and the factors, these scaled to ±1. Raises `Misuse` without the extra `robots`.
+    5 levels of both torques, held for 5 steps in exploration. `features` are the place and the factors, these scaled to
+    ±1. Raises `Misuse` without the extra `robots`.
     """
     env, head = Robot("arm"), held(factored([-1.0] * 2, [1.0] * 2, bins=5), 5)
     tasks = _varied(env, _place, ("mass", "damping"), head)
