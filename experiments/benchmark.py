@@ -27,18 +27,8 @@ HEAD = discrete(2)
 NETWORK = networks.mlp(Spec(jax.ShapeDtypeStruct((4,), jnp.float32), HEAD))  # 4-64-64-2
 LOSS = td.temporal_difference(HEAD, select=td.greedy, target=td.one_step(0.9), regression=td.huber(1.0))
 RATE, CHUNK = 0.1, 8
-SIMULATED = [
-    "cartpole",
-    "highway",
-    "breakout",
-    "freeway",
-    "space_invaders",
-    "asterix",
-    "xland",
-    "reaching",
-    "arm",
-    "cheetah",
-]  # families
+GAMES = ("breakout", "freeway", "space_invaders", "asterix", "xland")
+SIMULATED = ("cartpole", "highway", *GAMES, "reaching", "arm", "cheetah")  # families
 STEPS = 32  # of each environment in a call
 
 

@@ -38,7 +38,7 @@ PLACES = {
     "cheetah_velocity": Place(cheetah, 50_000_000),
     "cheetah_direction": Place(lambda: cheetah("direction"), 50_000_000),
 }
-LEARNERS = ("cavia", "maml", "pearl", "rl2", "multitask", "finetune", "scratch", "conditioned")
+LEARNERS = ("rl2", "cavia", "maml", "pearl", "multitask", "finetune", "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("robots", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

@@ -100,7 +100,7 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
         "iqm_ci95": stats.summarise(table[f"test/{best}"])["iqm_ci95"],
         "by_seed": table[f"test/{best}"].mean(1).tolist(),
         "env_steps_in_task": [in_task * (point - (judge.unit == "episodes")) for point in judge.points],
-        "train_tasks": steps * (recipe.fresh or recipe.meta_batch) * trains,
+        "train_tasks": steps * per_step // recipe.span.transitions * trains,
         "train_env_steps": steps * per_step * trains,
         "cpu_seconds": round(time.process_time() - began),
         "recipe": dataclasses.asdict(recipe),

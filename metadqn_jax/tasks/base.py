@@ -136,8 +136,7 @@ def split(distribution: TaskDistribution, test_share: float = 0.2, by: Callable[
     drawn = _answers(distribution, is_test)
     for name, empty in (("test", not drawn.any()), ("train", drawn.all())):
         require(
-            not empty,
-            f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share.",
+            not empty, f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share."
         )
 
     return TaskSplit(train=_redrawn(distribution, is_test), test=_redrawn(distribution, lambda task: ~is_test(task)))
