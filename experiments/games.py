@@ -12,7 +12,7 @@ from metadqn_jax.catalog import FAMILIES
 
 GAMES = ("breakout", "freeway", "space_invaders", "asterix", "xland")
 PLACES = {name: Place(FAMILIES[name], 5_000_000) for name in GAMES}
-LEARNERS = ("rl2", "maml", "multitask", "finetune", "scratch", "conditioned")
+LEARNERS = ("maml", "rl2", "multitask", "finetune", "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("games", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

@@ -134,11 +134,8 @@ def split(distribution: TaskDistribution, test_share: float = 0.2, by: Callable[
         return fingerprint(by(task)) < border
 
     drawn = _answers(distribution, is_test)
-    for name, empty in (("test", not drawn.any()), ("train", drawn.all())):
-        require(
-            not empty, f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share."
-        )
-
+    for name, none in (("test", not drawn.any()), ("train", drawn.all())):
+        require(not none, f"the split with test_share={test_share} leaves no {name} task among 1,024 draws; change test_share.")
     return TaskSplit(train=_redrawn(distribution, is_test), test=_redrawn(distribution, lambda task: ~is_test(task)))
 
 
