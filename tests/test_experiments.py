@@ -15,7 +15,7 @@ SCRIPTS = sorted(path.name for path in (ROOT / "experiments").glob("*.py") if "_
 def test_quick(script):
     results = {path: path.stat().st_mtime for path in (ROOT / "experiments" / "results").glob("*")}
     command = [sys.executable, str(ROOT / "experiments" / script), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert results == {path: path.stat().st_mtime for path in (ROOT / "experiments" / "results").glob("*")}
