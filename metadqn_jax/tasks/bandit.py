@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_count, check_real
 from metadqn_jax.environments.bandit import Bandit, BernoulliBandit, GaussianBandit
 from metadqn_jax.tasks.base import Family, Recipe, split
@@ -72,5 +73,6 @@ def _family(base, prior):
     recipe = dataclasses.replace(RECIPE, span=Span(2, pulls, max(1, SUPPORT // pulls)))
     trials = min(max(16, BATCH_PULLS // pulls), 256)
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(pulls, 1, 1), meta_batch=trials)
-    tasks = split(from_gymnax(Bandit(base), vary))
+    head = held(discrete(arms), -(-arms // pulls))  # single draws of more arms than pulls would hardly ever repeat one
+    tasks = split(from_gymnax(Bandit(base), vary, head=head))
     return Family(tasks, recipe, pulls, optimum, features=lambda task: task.means, trial=trial)
