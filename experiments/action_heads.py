@@ -28,7 +28,7 @@ from metadqn_jax.tasks.reaching import reaching
 from metadqn_jax.tasks.wrappers import scale_observation, with_head
 from metadqn_jax.types import ActionHead, Span
 
-PATH, POINTS, STREAMS = RESULTS / "action_heads.json", 16, 8
+PATH, POINTS, STREAMS, EPISODES = RESULTS / "action_heads.json", 16, 8, 64
 STORED = {"capacity": 50_000, "minibatch": 128}  # transitions
 ITEMS = np.random.default_rng(0).uniform(-1, 1, (10_000, 8)).astype(np.float32)  # velocities; what they cost is no feature
 KNOWN = np.concatenate([ITEMS, (ITEMS**2).sum(1, keepdims=True)], 1)
@@ -74,7 +74,7 @@ def move(action):
 
 
 PLACES = {
-    "Pendulum-v1": Place(gymnax_task("Pendulum-v1", [1.0, 1.0, 0.125]), heads(1, 2.0, (3, 5)), 200, 512, 25, 25, 0.95, 0.05),
+    "Pendulum-v1": Place(gymnax_task("Pendulum-v1", [1.0, 1.0, 0.125]), heads(1, 2.0, (3, 5)), 200, 512, 25, 25, 0.98, 0.05),
     "MountainCarContinuous-v0": Place(
         gymnax_task("MountainCarContinuous-v0", [1.0, 1 / 0.07]),
         heads(1, 1.0, (3, 5), lambda head: actions.held(head, 25)),
@@ -121,11 +121,11 @@ def run(name, head_name, options):
     @jax.jit
     @jax.vmap
     def curves(key):
-        return learning_curve(key, *life, points=points, horizon=place.horizon)
+        return learning_curve(key, *life, points=points, horizon=place.horizon, episodes=EPISODES)
 
     returns = np.asarray(curves(jax.random.split(jax.random.key(1), options.seeds))).T
     tasks = jax.tree.map(lambda leaf: leaf[None], task)
-    random = float(random_returns(jax.random.key(2), distribution, tasks, horizon=place.horizon, episodes=64)[0])
+    random = float(random_returns(jax.random.key(2), distribution, tasks, horizon=place.horizon, episodes=EPISODES)[0])
     seconds = round(time.process_time() - began)
     print(f"{name}, {head_name}: {np.round(returns[-1], 2).tolist()}, random {random:.1f}, {seconds} CPU-s")
     steps = [span.transitions // points * (point + 1) for point in range(points)]

@@ -1,19 +1,35 @@
-"""Driving with pedals that somebody has exchanged: python experiments/driving.py [--learner NAME] [--quick].
+"""Driving with wishes or pedals that nobody shows: python experiments/driving.py [--only PLACE] [--learner NAME] [--quick].
 
 Learners that adapt beside a multi-task DQN, the same fine-tuned, one from scratch, and one that is shown the task, all
 meta-trained on the same number of environment steps. Judged on held-out tasks after 0 … 3 segments, or by a trial's
 episodes, all seeds in one compiled program. What stands is not run again.
 """
 
+import dataclasses
 import functools
 
 import tyro
 from side_by_side import Options, Place, compare
 
-from metadqn_jax.tasks.highway import permuted_highway
+from metadqn_jax.tasks.highway import RANGES, TRIAL_RECIPE, highway, permuted_highway
+from metadqn_jax.types import Span
 
-PLACES = {"permuted_highway": Place(functools.partial(permuted_highway, vehicles=10), 1_000_000)}
-LEARNERS = ("maml", "pearl", "rl2", "multitask", "finetune", "scratch", "conditioned")
+OPPOSITE = {**RANGES, "wanted_speed": ((20.0, 22.0), (28.0, 30.0)), "wanted_lane": ((0.0, 0.05), (0.95, 1.0))}
+
+
+def wishes():
+    """`highway` whose tasks want slow or fast, left or right: whoever does not find out does half of it right."""
+    family = highway(5, ranges=OPPOSITE)
+    many = {"span": Span(2, 30, 4), "meta_batch": 8, "outer_rate": 5e-3}  # small outer steps, chosen on train tasks
+    trial = dataclasses.replace(TRIAL_RECIPE, meta_batch=16)
+    return family._replace(recipe=dataclasses.replace(family.recipe, **many), trial=trial)
+
+
+PLACES = {
+    "wishes": Place(wishes, 1_500_000),
+    "permuted_highway": Place(functools.partial(permuted_highway, vehicles=10), 1_000_000),
+}
+LEARNERS = ("cavia", "maml", "pearl", "rl2", "multitask", "finetune", "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("driving", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

@@ -27,6 +27,7 @@ from metadqn_jax.memories.gru import gru
 from metadqn_jax.memories.linear_attention import linear_attention
 from metadqn_jax.memories.linear_recurrence import linear_recurrence
 from metadqn_jax.memories.transformer import transformer
+from metadqn_jax.memories.value_iteration import value_iteration
 from metadqn_jax.programs import Parts
 from metadqn_jax.tasks.bandit import bernoulli_bandit, gaussian_bandit
 from metadqn_jax.tasks.base import Family, Recipe
@@ -62,6 +63,7 @@ MEMORIES: dict[str, Callable[[Spec, int], Memory]] = {
     "attention": lambda spec, length: linear_attention(spec, heads=4, value=16, units=128),
     "actions": lambda spec, length: linear_attention(spec, heads=4, value=8, per_action=True),
     "transformer": lambda spec, length: transformer(spec, length=length),
+    "planner": lambda spec, length: value_iteration(spec),
 }
 BOOTSTRAPS = {
     "current": descent.from_current,

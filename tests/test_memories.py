@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from metadqn_jax.actions import discrete
+from metadqn_jax.actions import discrete, naf
 from metadqn_jax.checks import Misuse
 from metadqn_jax.memories.gru import gru
 from metadqn_jax.memories.linear_attention import linear_attention
 from metadqn_jax.memories.linear_recurrence import linear_recurrence
 from metadqn_jax.memories.transformer import transformer
+from metadqn_jax.memories.value_iteration import value_iteration
 from metadqn_jax.types import Spec, Transition
 
 T, A = 7, 4
@@ -20,6 +21,7 @@ MEMORIES = {
     "linear attention": linear_attention(SPEC),
     "linear attention, read for each action": linear_attention(SPEC, per_action=True),
     "transformer": transformer(SPEC, length=T + 2, width=4),
+    "value iteration": value_iteration(SPEC, places=5, plans=3, sweeps=2),
 }
 every = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
 
@@ -91,6 +93,19 @@ def test_a_memory_read_for_each_action_finds_what_that_action_gave():
     assert (~jnp.isclose(first, second)).any((0, 2)).tolist() == [False, False, True, False]
 
 
+def test_a_memory_that_plans_prefers_the_way_to_a_reward_two_steps_ahead():
+    memory = value_iteration(SPEC, places=3, plans=2, sweeps=3)
+    state, params = memory.begin(None), memory.init(jax.random.key(0))
+    for here, action, reward, there in ((0, 0, 0.0, 0), (0, 1, 0.0, 1), (1, 2, 5.0, 2)):
+        place, following = jnp.eye(3)[here], jnp.eye(3)[there]
+        seen = Transition(place, jnp.int32(action), jnp.float32(reward), following, jnp.bool_(False), jnp.bool_(False))
+        state = memory.step(params, state, seen)
+    context = memory.read(params, state, jnp.eye(3)[0])
+    value, reward = context[:, :2], context[:, 4:]
+    assert (value[1] > value[0] + 0.1).all()
+    assert jnp.allclose(reward[1], reward[0], atol=0.05)
+
+
 def test_misuse():
     with pytest.raises(Misuse, match="multiple of heads"):
         transformer(SPEC, length=4, width=3, heads=2)
@@ -98,5 +113,7 @@ def test_misuse():
     params = short.init(jax.random.key(0))
     with pytest.raises(Misuse, match="length 4 cannot read 7"):
         short.trace(params, stream())
+    with pytest.raises(Misuse, match="know the actions one by one"):
+        value_iteration(SPEC._replace(head=naf([-1.0], [1.0])))
     with pytest.raises(Misuse, match="width must be"):
         gru(SPEC, 0)
