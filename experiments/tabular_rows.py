@@ -67,9 +67,19 @@ BOUNDS = {
     ),
 }
 LEARNED = {  # {row: (memory, the n of its training, changes to the family's recipe for trials)}
-    f"RL²-Q, {memory}, trained at n = {n}": (memory, n, {**changes, "meta_batch": batch})
-    for memory, changes in (("attention", {}), ("actions", {"hidden": (64, 64)}))
-    for n, batch in ((10, 64), (25, 32))
+    "RL²-Q, actions, trained at n = 25": ("actions", 25, {"hidden": (64, 64), "meta_batch": 32}),
+    "RL²-Q, planner, trained at n = 25": (
+        "planner",
+        25,
+        {
+            "hidden": (64, 64),
+            "meta_batch": 32,
+            "discount": 0.98,
+            "last_discount": 0.99,
+            "outer_trace": 0.7,
+            "last_epsilon": 0.03,
+        },
+    ),
 }
 
 
