@@ -1,6 +1,6 @@
-"""Games whose buttons, views or rules are hidden: python experiments/games.py [--only GAME] [--learner NAME] [--quick].
+"""Games whose aims, buttons, views or rules are hidden: python experiments/games.py [--only GAME] [--learner NAME] [--quick].
 
-RL²-Q and MAML-DQN beside multi-task, fine-tuned and scratch DQN, and one that is shown the task, on MinAtar's games and on
+Learners that adapt beside multi-task, fine-tuned and scratch DQN, and one that is shown the task, on MinAtar's games and on
 XLand-MiniGrid. All are meta-trained on the same number of environment steps of a game, and judged on held-out tasks after 0,
 1, 2 and 3 fresh segments, or by the episodes of a trial. What stands is not run again.
 """
@@ -11,8 +11,9 @@ from side_by_side import Options, Place, compare
 from metadqn_jax.catalog import FAMILIES
 
 GAMES = ("breakout", "freeway", "space_invaders", "asterix", "xland")
-PLACES = {name: Place(FAMILIES[name], 5_000_000) for name in GAMES}
-LEARNERS = ("maml", "rl2", "multitask", "finetune", "scratch", "conditioned")
+PLACES = {"sided_invaders": Place(FAMILIES["sided_invaders"], 1_500_000)}
+PLACES |= {name: Place(FAMILIES[name], 5_000_000) for name in GAMES}
+LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("games", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

@@ -42,6 +42,7 @@ from metadqn_jax.tasks.navigation_2d import navigation_2d
 from metadqn_jax.tasks.reaching import reaching
 from metadqn_jax.tasks.robots import arm, cheetah
 from metadqn_jax.tasks.semicircle import semicircle
+from metadqn_jax.tasks.sided_invaders import sided_invaders
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.varied_control import varied_acrobot, varied_cartpole, varied_mountain_car, varied_pendulum
@@ -53,7 +54,7 @@ _goals = (navigation, navigation_2d, reaching, semicircle, gridnavi, dark_room, 
 _finite = (tabular, bernoulli_bandit, gaussian_bandit, frozen_lake)
 _control = (cartpole, mixed_cartpole, varied_cartpole, varied_mountain_car, varied_acrobot, varied_pendulum)
 _driving = (highway, permuted_highway)
-_games = (breakout, asterix, freeway, space_invaders, xland)  # the last by the extra `grid`
+_games = (breakout, asterix, freeway, space_invaders, sided_invaders, xland)  # the last by the extra `grid`
 _robots = (cheetah, arm)  # by the extra `robots`
 _all = (*_goals, *_finite, *_control, *_driving, *_games, *_robots)
 FAMILIES: dict[str, Callable[[], Family]] = {one.__name__: one for one in _all}

@@ -16,7 +16,8 @@ from metadqn_jax.checks import Misuse
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import sample_tasks, transition_like
-from metadqn_jax.tasks.minatar import HORIZON, TABLE, game
+from metadqn_jax.tasks.minatar import HORIZON, TABLE, game, native
+from metadqn_jax.tasks.sided_invaders import sided_invaders
 from metadqn_jax.tasks.vary import vary_uniform
 from metadqn_jax.types import Lifetime, Span, Step
 
@@ -170,3 +171,22 @@ def test_convolutions_are_trained_by(name, memory):
 def test_impossible_games_are_refused_in_one_sentence(make):
     with pytest.raises(Misuse, match=r"^[^\n]+; [^\n]*\.$"):
         make()
+
+
+def test_aliens_count_on_one_side_alone():
+    """Both sides' rewards make the game's own, and each comes while the ship, in the last row of the picture, stands there."""
+    distribution, shots = sided_invaders(sticky=0.0).split.train, jnp.tile(jnp.array([3, 1, 3, 1, 3, 1, 3, 2, 3, 2, 3, 2]), 25)
+    one, _ = distribution.sample(jax.random.key(0))
+    key_start, key_steps = jax.random.split(jax.random.key(1))
+    start, obs = distribution.reset(key_start, (one, jnp.bool_(False)))
+    keys = jax.random.split(key_steps, shots.size)
+    rewards = {}
+    for right in (False, True):
+        steps = lived(distribution, (one, jnp.bool_(right)), start, jax.random.clone(keys), shots)
+        rewards[right] = np.asarray(steps.reward)
+    column = np.argmax(np.concatenate([obs[None], steps.obs[:-1]])[:, 9, :, 0], 1)
+    plain = lived(native("space_invaders", 0.0), one, start, jax.random.clone(keys), shots)
+    np.testing.assert_array_equal(rewards[False] + rewards[True], plain.reward)
+    assert all(reward.sum() > 0 for reward in rewards.values())
+    assert (column[rewards[True] > 0] >= 5).all()
+    assert (column[rewards[False] > 0] < 5).all()

@@ -1,6 +1,7 @@
 """MinAtar's games (Young & Tian 2019) with buttons, views, a stickiness and difficulties that are drawn with the task."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,12 +10,12 @@ import jax.numpy as jnp
 from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_name
 from metadqn_jax.planners.lookahead import planned_return
-from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, split
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import Ranges, places, vary_uniform
 from metadqn_jax.tasks.wrappers import mirror_observation, permute_actions, sticky_actions
-from metadqn_jax.types import Array, Span
+from metadqn_jax.types import Array, Span, Step, Task
 
 HORIZON = 100
 RECIPE = Recipe(  # a starting point that nobody has tuned
@@ -126,33 +127,55 @@ def game(name: str, sticky: float = 0.25) -> Family:
     Nobody has tuned the two recipes. `features` are the parameters' places in their ranges and the stickiness', −1 to 1,
     the permutation, one-hot, and the view. Raises `Misuse` on names, and unless 0 ≤ sticky ≤ 1.
     """
+    tasks, shown = native(name, sticky), difficulty(name, sticky)
+    hidden = mirror_observation(permute_actions(tasks), axes=(0, 1))
+    plans = TABLE[name].plans.table()
+
+    def optimum(key, task):
+        (one, _), _ = task
+        key_start, key_plans = jax.random.split(key)
+        start, _ = tasks.reset(key_start, one)
+        return planned_return(key_plans, plans, one, start, tasks.step, HORIZON, unsticky(one), careful)
+
+    def features(task):
+        (one, permutation), mirrored = task
+        buttons = jax.nn.one_hot(permutation, permutation.size).ravel()
+        return jnp.concatenate([shown(one), buttons, mirrored.astype(jnp.float32)])
+
+    return Family(split(hidden, by=_disguise), RECIPE, HORIZON, optimum, features, TRIAL_RECIPE)
+
+
+def native(name: str, sticky: float = 0.25) -> TaskDistribution:
+    """The game called `name` in `TABLE`, as it is played: a task is (EnvParams, stickiness). Raises `Misuse` as `game`."""
     import gymnax
 
     one = check_name("game", name, TABLE)
     env, default = gymnax.make(one.env)
     base = default.replace(max_steps_in_episode=HORIZON)
     head = held(discrete(env.action_space(base).n), one.hold)
-    native = sticky_actions(from_gymnax(env, vary_uniform(one.ranges), params=base, head=head), most=sticky)
-    tasks = mirror_observation(permute_actions(native), axes=(0, 1))
-    plans, placed = one.plans.table(), places(one.ranges)
+    return sticky_actions(from_gymnax(env, vary_uniform(one.ranges), params=base, head=head), most=sticky)
 
-    def optimum(key, task):
-        ((params, stickiness), _), _ = task
-        known = params, jnp.zeros_like(stickiness)
-        key_start, key_plans = jax.random.split(key)
-        start, _ = native.reset(key_start, task[0][0])
-        return planned_return(key_plans, plans, task[0][0], start, native.step, HORIZON, known, _careful)
+
+def difficulty(name: str, sticky: float = 0.25) -> Callable[[Task], Array]:
+    """(task of `native`) -> the places of its parameters in their ranges, and of its stickiness, −1 to 1."""
+    placed = places(TABLE[name].ranges)
 
     def features(task):
-        ((params, stickiness), permutation), mirrored = task
+        params, stickiness = task
         share = 2 * stickiness / max(sticky, 1e-6) - 1
-        buttons = jax.nn.one_hot(permutation, permutation.size).ravel()
-        return jnp.concatenate([placed(params), share[None], buttons, mirrored.astype(jnp.float32)])
+        return jnp.concatenate([placed(params), share[None]])
 
-    return Family(split(tasks, by=_disguise), RECIPE, HORIZON, optimum, features, TRIAL_RECIPE)
+    return features
 
 
-def _careful(seen):
+def unsticky(task: Task) -> Task:
+    """The task of `native` in which every button does what it does at once: that in which planners plan."""
+    params, stickiness = task
+    return params, jnp.zeros_like(stickiness)
+
+
+def careful(seen: Step) -> Array:
+    """What a step is worth to a planner: to lose a life costs 1."""
     return seen.reward - seen.terminated
 
 

@@ -1,0 +1,73 @@
+"""`sided_invaders`: space invaders of which only those count that are shot from one side, and nobody says which."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from metadqn_jax.planners.lookahead import planned_return
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, split
+from metadqn_jax.tasks.minatar import HORIZON, TABLE, careful, difficulty, native, unsticky
+from metadqn_jax.tasks.trials import TRIAL
+from metadqn_jax.types import Span
+
+NAME, MIDDLE = "space_invaders", 5  # the game, and the first column of its right half
+RECIPE = Recipe(  # chosen for CAVIA on train tasks
+    span=Span(segments=2, steps=HORIZON, streams=2),
+    discount=0.9,
+    inner_trace=0.5,
+    outer_trace=0.7,
+    reward_scale=1.0,
+    query_epsilon=0.3,
+    outer_rate=3e-3,
+    meta_batch=8,
+    fresh=4,
+    capacity=64,
+    hidden=(128, 64),
+)
+TRIAL_RECIPE = dataclasses.replace(
+    TRIAL, span=Span(2 * HORIZON, 1, 1), outer_trace=0.8, reward_scale=1.0, outer_rate=3e-3, meta_batch=16, fresh=4, capacity=32
+)
+
+
+def sided_invaders(sticky: float = 0.25) -> Family:
+    """MinAtar's space invaders for 100 steps: 1 for each alien that dies while one stands on the task's side of the screen.
+
+    A task is ((EnvParams, stickiness), whether its side is the right one): the stickiness is uniform in [0, sticky), how
+    often one may shoot and how often aliens shoot and move varies as in `space_invaders`. Buttons and view are the usual
+    ones, with which one policy for all tasks is nearly the best; here such a policy is on the wrong side in half of them.
+
+    The `optimum` is what a planner reaches who knows the task (as in `game`): no bound, a learner may exceed it. `features`
+    are the parameters' places in their ranges, the stickiness' and the side, −1 to 1. Train and test are split by a hash of
+    all numbers. Raises `Misuse` unless 0 ≤ sticky ≤ 1.
+
+    >>> sided_invaders().split.train.spec.head.width
+    4
+    """
+    inner, shown, plans = native(NAME, sticky), difficulty(NAME, sticky), TABLE[NAME].plans.table()
+
+    def sample(key):
+        key_inner, key_side = jax.random.split(key)
+        return inner.sample(key_inner), jax.random.bernoulli(key_side)
+
+    def reset(key, task):
+        return inner.reset(key, task[0])
+
+    def step(key, task, world, action):
+        one, right = task
+        counts = (world.inner.pos >= MIDDLE) == right  # where one stands before the step
+        world, seen = inner.step(key, one, world, action)
+        return world, seen._replace(reward=jnp.where(counts, seen.reward, 0.0))
+
+    def optimum(key, task):
+        one, right = task
+        key_start, key_plans = jax.random.split(key)
+        start, _ = reset(key_start, task)
+        return planned_return(key_plans, plans, task, start, step, HORIZON, (unsticky(one), right), careful)
+
+    def features(task):
+        one, right = task
+        return jnp.append(shown(one), jnp.where(right, 1.0, -1.0))
+
+    tasks = TaskDistribution(sample, reset, step, inner.spec)
+    return Family(split(tasks), RECIPE, HORIZON, optimum, features, TRIAL_RECIPE)
