@@ -34,6 +34,7 @@ FLOORS = [
         "learners/pearl",
         "planners/strategy",
     },
+    {"tasks/minatar"},  # of whose games other families are made
     {"tasks/*", "learners/*", "living", "planners/bandit_strategies", "planners/tabular_strategies"},
     {"training", "evaluation"},
     {"programs", "curves"},
