@@ -1,7 +1,8 @@
 """An agent before and after adaptation, as an animation: python experiments/film.py [--place PLACE] [--quick].
 
 One seed of a learner is meta-trained as in driving.py, games.py or robots.py. In a held-out task it then acts greedily,
-unadapted and adapted. The README's films: --per-second 20, and --place permuted_highway --learner maml --per-second 3.
+unadapted and adapted. The README's films: --per-second 20, --place permuted_highway --learner maml --per-second 3, and
+--place sided_invaders.
 """
 
 import dataclasses
@@ -59,10 +60,9 @@ def robot(name):
     return draw
 
 
-def road(task, worlds, obs):
+def road(params_of):
     """Frames of the highway as it is, whoever holds the wheel."""
-    params, _ = task
-    return highway_film.film(worlds, int(params.lanes))
+    return lambda task, worlds, obs: highway_film.film(worlds, int(params_of(task).lanes))
 
 
 def squares(task, worlds, obs):
@@ -74,8 +74,9 @@ def squares(task, worlds, obs):
 
 
 DRAW = {
-    "permuted_highway": road,
-    **dict.fromkeys(("breakout", "freeway", "space_invaders", "asterix"), squares),
+    "wishes": road(lambda task: task),
+    "permuted_highway": road(lambda task: task[0]),
+    **dict.fromkeys(("sided_invaders", "breakout", "freeway", "space_invaders", "asterix"), squares),
     "arm": robot("arm"),
     "cheetah_velocity": robot("cheetah"),
     "cheetah_direction": robot("cheetah"),
