@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from metadqn_jax.checks import check_count, require
 from metadqn_jax.memories.base import Memory, blank
+from metadqn_jax.planners.tabular import action_values, expectation
 from metadqn_jax.types import Spec
 
 APART = 6.0  # logits by which the places of observations differ at the start of training
@@ -34,16 +35,16 @@ class _Plans(nn.Module):
 
     def plan(self, moves, rewards):
         """Rewards and values [places, actions, plans] of Σ moves [places, actions, places] and Σ rewards."""
-        weight, hoped, discount = (
-            each[None, None] for each in (nn.softplus(self.weight), self.hoped, nn.sigmoid(self.discount))
-        )
+        weight, hoped = nn.softplus(self.weight)[None, None], self.hoped[None, None]
         seen, spread = moves.sum(-1)[..., None], nn.softplus(self.spread)
         reward = (rewards[..., None] + weight * hoped) / (seen + weight)
         usual = moves.sum((0, 1)) + 1 / self.places  # where moves lead that were not seen
-        chance = (moves + spread * usual[None, None] / usual.sum()) / (seen + spread)
-        value = reward
-        for _ in range(self.sweeps):
-            value = reward + discount * jnp.einsum("kal,lp->kap", chance, value.max(1))
+        expect = expectation((moves + spread * usual[None, None] / usual.sum()) / (seen + spread))
+
+        def values(reward, discount):
+            return action_values(reward, lambda value: discount * expect(value), self.sweeps + 1)[0]
+
+        value = jax.vmap(values, (2, 0), 2)(reward, nn.sigmoid(self.discount))
         return reward, value
 
     def __call__(self, obs):
