@@ -167,7 +167,10 @@ def test_convolutions_are_trained_by(name, memory):
     assert all(jnp.abs(leaf).max() > 0 and jnp.isfinite(leaf).all() for leaf in kernels)
 
 
-@pytest.mark.parametrize("make", [lambda: game("pong"), lambda: game("breakout", -0.1), lambda: game("breakout", 1.5)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: game("pong"), lambda: game("breakout", -0.1), lambda: game("breakout", 1.5), lambda: sided_invaders(1.5)],
+)
 def test_impossible_games_are_refused_in_one_sentence(make):
     with pytest.raises(Misuse, match=r"^[^\n]+; [^\n]*\.$"):
         make()

@@ -15,7 +15,7 @@ from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import Ranges, places, vary_uniform
 from metadqn_jax.tasks.wrappers import mirror_observation, permute_actions, sticky_actions
-from metadqn_jax.types import Array, Span, Step, Task
+from metadqn_jax.types import Array, Key, Span, Task
 
 HORIZON = 100
 RECIPE = Recipe(  # a starting point that nobody has tuned
@@ -129,13 +129,11 @@ def game(name: str, sticky: float = 0.25) -> Family:
     """
     tasks, shown = native(name, sticky), difficulty(name, sticky)
     hidden = mirror_observation(permute_actions(tasks), axes=(0, 1))
-    plans = TABLE[name].plans.table()
+    planned = planner(name, tasks, unsticky)
 
     def optimum(key, task):
         (one, _), _ = task
-        key_start, key_plans = jax.random.split(key)
-        start, _ = tasks.reset(key_start, one)
-        return planned_return(key_plans, plans, one, start, tasks.step, HORIZON, unsticky(one), careful)
+        return planned(key, one)
 
     def features(task):
         (one, permutation), mirrored = task
@@ -174,8 +172,19 @@ def unsticky(task: Task) -> Task:
     return params, jnp.zeros_like(stickiness)
 
 
-def careful(seen: Step) -> Array:
-    """What a step is worth to a planner: to lose a life costs 1."""
+def planner(name: str, tasks: TaskDistribution, known: Callable[[Task], Task]) -> Callable[[Key, Task], Array]:
+    """(key, task) -> the return of an episode in which the table's plans are tried in `known(task)`, where a life costs 1."""
+    plans = TABLE[name].plans.table()
+
+    def optimum(key, task):
+        key_start, key_plans = jax.random.split(key)
+        start, _ = tasks.reset(key_start, task)
+        return planned_return(key_plans, plans, task, start, tasks.step, HORIZON, known(task), _careful)
+
+    return optimum
+
+
+def _careful(seen):
     return seen.reward - seen.terminated
 
 

@@ -5,9 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, split
-from metadqn_jax.tasks.minatar import HORIZON, TABLE, careful, difficulty, native, unsticky
+from metadqn_jax.tasks.minatar import HORIZON, difficulty, native, planner, unsticky
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 
@@ -35,7 +34,7 @@ def sided_invaders(sticky: float = 0.25) -> Family:
 
     A task is ((EnvParams, stickiness), whether its side is the right one): the stickiness is uniform in [0, sticky), how
     often one may shoot and how often aliens shoot and move varies as in `space_invaders`. Buttons and view are the usual
-    ones, with which one policy for all tasks is nearly the best; here such a policy is on the wrong side in half of them.
+    ones: a policy for all tasks can play, but is on the wrong side in half of them.
 
     The `optimum` is what a planner reaches who knows the task (as in `game`): no bound, a learner may exceed it. `features`
     are the parameters' places in their ranges, the stickiness' and the side, −1 to 1. Train and test are split by a hash of
@@ -44,7 +43,7 @@ def sided_invaders(sticky: float = 0.25) -> Family:
     >>> sided_invaders().split.train.spec.head.width
     4
     """
-    inner, shown, plans = native(NAME, sticky), difficulty(NAME, sticky), TABLE[NAME].plans.table()
+    inner, shown = native(NAME, sticky), difficulty(NAME, sticky)
 
     def sample(key):
         key_inner, key_side = jax.random.split(key)
@@ -59,15 +58,13 @@ def sided_invaders(sticky: float = 0.25) -> Family:
         world, seen = inner.step(key, one, world, action)
         return world, seen._replace(reward=jnp.where(counts, seen.reward, 0.0))
 
-    def optimum(key, task):
+    def known(task):
         one, right = task
-        key_start, key_plans = jax.random.split(key)
-        start, _ = reset(key_start, task)
-        return planned_return(key_plans, plans, task, start, step, HORIZON, (unsticky(one), right), careful)
+        return unsticky(one), right
 
     def features(task):
         one, right = task
         return jnp.append(shown(one), jnp.where(right, 1.0, -1.0))
 
     tasks = TaskDistribution(sample, reset, step, inner.spec)
-    return Family(split(tasks), RECIPE, HORIZON, optimum, features, TRIAL_RECIPE)
+    return Family(split(tasks), RECIPE, HORIZON, planner(NAME, tasks, known), features, TRIAL_RECIPE)
