@@ -1,4 +1,4 @@
-"""Speed as ratios within one run: python experiments/benchmark.py [--quick]. CPU-seconds count all threads."""
+"""Speed as ratios within one run: python experiments/benchmark.py [--only TABLE] [--quick]. CPU-seconds count all threads."""
 
 import dataclasses
 import time
@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from kept import RESULTS, compile_fast
 
 from metadqn_jax import networks, programs, replay, td, trees
 from metadqn_jax.actions import discrete
 from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, learners_of
+from metadqn_jax.checks import check_name
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.learners.descent import maml, plain_target
@@ -154,7 +156,7 @@ def memories(names, trials, seconds):
         print(f"{name:14} {acting:13.4f} {training:20.4f} {training / acting:6.2f} {rate:16,.0f}", flush=True)
 
 
-def solves(sizes):
+def solves(sizes, _):
     print("temporaries in MB of one meta-gradient of 16 tasks by inner steps K")
     print("    K     MAML    iMAML")
     rule: dict[str, Any] = {"inner": LOSS, "outer": LOSS, "rate": RATE}
@@ -172,8 +174,10 @@ def solves(sizes):
 
 
 def environments(names, sizes, seconds):
-    print("environment steps/CPU-s of random actions, by environments at once")
-    print(f"{'family':20}" + "".join(f"{size:>12,}" for size in sizes))
+    """Markdown, each line printed as it comes."""
+    columns = " | ".join(f"{size:,}" for size in sizes)
+    lines = [f"| environment steps/CPU-s, by environments at once | {columns} |", "|---|" + "---:|" * len(sizes)]
+    print(*lines, sep="\n")
     for name in names:
         train, rates = FAMILIES[name]().split.train, []
         for size in sizes:
@@ -191,18 +195,33 @@ def environments(names, sizes, seconds):
 
             (spent,), _ = measure([jax.vmap(one)], [(jax.random.split(jax.random.key(0), size),)], seconds)
             rates.append(size * STEPS / spent)
-        print(f"{name:20}" + "".join(f"{rate:12,.0f}" for rate in rates), flush=True)
+        lines.append(f"| {name} | " + " | ".join(f"{float(f'{rate:.2g}'):,.0f}" for rate in rates) + " |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines) + "\n"
 
 
-def main(quick: bool = False):
-    """Print the benchmark's tables; --quick is a smoke test with tiny sizes."""
-    seconds = 0.01 if quick else 2.0
-    gradients((16, 32) if quick else (16, 128, 1024, 4096), seconds)
-    loops((16,) if quick else (16, 128), seconds)
-    replays((1_000, 10_000) if quick else (10_000, 1_000_000), seconds)
-    memories(("gru",) if quick else MEMORIES, 4 if quick else 64, seconds)
-    solves((1, 2) if quick else (1, 5, 10, 20, 50))
-    environments(("cartpole",) if quick else SIMULATED, (64,) if quick else (64, 256, 4096), seconds)
+PARTS = {  # name: (function, its sizes, those of a smoke test)
+    "gradients": (gradients, [(16, 128, 1024, 4096)], [(16,)]),
+    "loops": (loops, [(16, 128)], [(16,)]),
+    "replays": (replays, [(10_000, 1_000_000)], [(1_000, 10_000)]),
+    "memories": (memories, [MEMORIES, 64], [("gru",), 4]),
+    "solves": (solves, [(1, 5, 10, 20, 50)], [(1,)]),
+    "environments": (environments, [SIMULATED, (64, 256, 4096)], [("cartpole",), (64,)]),
+}
+
+
+def main(only: str | None = None, quick: bool = False):
+    """Print the benchmark's tables; the README's is kept as results/benchmark_environments.md.
+
+    only: one table, of gradients, loops, replays, memories, solves and environments.   quick: a smoke test with tiny sizes.
+    """
+    if quick:
+        compile_fast()
+    for name in [only] if only else PARTS:
+        function, sizes, tiny = check_name("table", name, PARTS)
+        markdown = function(*(tiny if quick else sizes), 0.01 if quick else 2.0)
+        if markdown and not quick:
+            (RESULTS / f"benchmark_{name}.md").write_text(markdown)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,11 @@ Beside each episode's return stand the returns where the goal is known: with any
 definition, and with those of the grid, which is the optimum here.
 """
 
-from typing import Any
-
+import in_trials
 import jax
-import numpy as np
-import trials
 import tyro
 from kept import RESULTS
 
-from metadqn_jax import figures
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.semicircle import DEFINITIONS, known_goal_return, semicircle
 
@@ -25,20 +21,14 @@ def row(name, options):
     family = semicircle(name)
     tasks = sample_tasks(jax.random.key(0), family.split.test, 256)
     free = jax.jit(jax.vmap(lambda task: known_goal_return(task, family.horizon)))(tasks)
-    return {**trials.rl2(name, family, options), "any_velocities": float(free.mean()), "horizon": family.horizon}
+    return {**in_trials.rl2(name, family, options), "any_velocities": float(free.mean()), "horizon": family.horizon}
 
 
 def save(rows):
     """results/semicircle.md and .png."""
     PATH.with_suffix(".md").write_text(markdown(rows))
-    series = {}
-    for name, one in rows.items():
-        low, high = np.array(one["ci95_by_episode"]).T / one["optimum"]
-        shares = np.array(one["by_episode"]) / one["optimum"]
-        series[f"{name}, {one['horizon']} steps"] = {"x": range(1, len(shares) + 1), "mean": shares, "low": low, "high": high}
-    labels: dict[str, Any] = {"xlabel": "episode of the trial", "ylabel": "return as a share of the known goal's"}
-    title = "RL² on the sparse half circle: mean with 95 % interval"
-    figures.lines(PATH.with_suffix(".png"), series, title=title, references={"known goal": 1.0}, **labels)
+    shown = {f"{name}, {one['horizon']} steps": one for name, one in rows.items()}
+    in_trials.figure(PATH.with_suffix(".png"), "RL² on the sparse half circle", shown)
 
 
 def markdown(rows):
@@ -55,10 +45,10 @@ def markdown(rows):
     return "\n".join(lines) + "\n"
 
 
-def main(options: trials.Options) -> None:
+def main(options: in_trials.Options) -> None:
     """Run what is missing, and write results/semicircle.json, .md and .png."""
-    trials.run(PATH, DEFINITIONS, options, lambda name: row(name, options), save)
+    in_trials.run(PATH, DEFINITIONS, options, lambda name: row(name, options), save)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(trials.Options, description=__doc__))
+    main(tyro.cli(in_trials.Options, description=__doc__))
