@@ -26,7 +26,7 @@ def wishes():
 
 
 PLACES = {
-    "wishes": Place(wishes, 1_500_000),
+    "wishes": Place(wishes, 3_000_000),
     "permuted_highway": Place(functools.partial(permuted_highway, vehicles=10), 1_000_000),
 }
 LEARNERS = ("cavia", "maml", "pearl", "rl2", "multitask", "finetune", "scratch", "conditioned")
