@@ -9,7 +9,7 @@ import dataclasses
 import functools
 
 import tyro
-from side_by_side import Options, Place, compare
+from side_by_side import BY_EPISODE, Options, Place, compare
 
 from metadqn_jax.tasks.highway import RANGES, TRIAL_RECIPE, highway, permuted_highway
 from metadqn_jax.types import Span
@@ -29,7 +29,7 @@ PLACES = {
     "wishes": Place(wishes, 3_000_000),
     "permuted_highway": Place(functools.partial(permuted_highway, vehicles=10), 1_000_000),
 }
-LEARNERS = ("cavia", "maml", "pearl", "rl2", "multitask", "finetune", "scratch", "conditioned")
+LEARNERS = ("cavia", "maml", "pearl", "rl2", "multitask", "finetune", "continued", BY_EPISODE, "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("driving", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

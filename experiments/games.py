@@ -11,9 +11,9 @@ from side_by_side import Options, Place, compare
 from metadqn_jax.catalog import FAMILIES
 
 GAMES = ("breakout", "freeway", "space_invaders", "asterix", "xland")
-PLACES = {"sided_invaders": Place(FAMILIES["sided_invaders"], 1_500_000)}
+PLACES = {"sided_invaders": Place(FAMILIES["sided_invaders"], 3_000_000)}
 PLACES |= {name: Place(FAMILIES[name], 5_000_000) for name in GAMES}
-LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "scratch", "conditioned")
+LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "continued", "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("games", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

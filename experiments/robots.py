@@ -6,18 +6,14 @@ whose torques are a box, and reaching in 12 dimensions. Judged on held-out tasks
 episodes, all seeds in one compiled program. What stands is not run again.
 """
 
-import dataclasses
-
 import tyro
 from side_by_side import Options, Place, compare
 
 from metadqn_jax.actions import factored, held
 from metadqn_jax.tasks.reaching import reaching
 from metadqn_jax.tasks.robots import arm, cheetah
-from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.varied_control import varied_pendulum
 from metadqn_jax.tasks.wrappers import with_head
-from metadqn_jax.types import Span
 
 
 def pendulum():
@@ -25,20 +21,14 @@ def pendulum():
     return with_head(varied_pendulum(), held(factored([-2.0], [2.0], bins=5), 5))
 
 
-def twelve():
-    """`reaching` in 12 dimensions, with a trial of six episodes."""
-    trial = dataclasses.replace(TRIAL, span=Span(120, 1, 1), discount=0.7, reward_scale=1.0)
-    return reaching(12)._replace(trial=trial)
-
-
 PLACES = {
-    "reaching": Place(twelve, 30_000_000),
+    "reaching": Place(reaching, 30_000_000),
     "pendulum": Place(pendulum, 30_000_000),
     "arm": Place(arm, 6_000_000),
     "cheetah_velocity": Place(cheetah, 50_000_000),
     "cheetah_direction": Place(lambda: cheetah("direction"), 50_000_000),
 }
-LEARNERS = ("rl2", "cavia", "maml", "pearl", "multitask", "finetune", "scratch", "conditioned")
+LEARNERS = ("rl2", "cavia", "maml", "pearl", "multitask", "finetune", "continued", "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("robots", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

@@ -17,12 +17,16 @@ from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import check_name
 from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
 from metadqn_jax.tasks.base import Family, sample_tasks
+from metadqn_jax.types import Span
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {  # baselines get what is best on train tasks
-    "finetune": [{"inner_rate": rate} for rate in (0.1, 0.3, 1.0)],
-    "scratch": [{"inner_steps": 3}, {"inner_steps": 60}],
+    "finetune": [{"inner_rate": rate} for rate in (0.01, 0.03, 0.1, 0.3, 1.0)],
+    "continued": [{"inner_steps": updates} for updates in (20, 60, 150)],
+    "scratch": [{"inner_steps": updates} for updates in (3, 60)],
 }
 CHOSEN_ON = 64  # train tasks
+BY_EPISODE = "continued, by episode"  # on one stream, of which each segment is an episode: as much as a memory sees
+ROWS = (*LEARNERS, BY_EPISODE)
 
 
 class Place(NamedTuple):
@@ -60,7 +64,10 @@ def compare(prefix: str, places: Mapping[str, Place], learners: Sequence[str], o
     def work(name, learner):
         place = check_name("place", name, places)
         budget = 1 if options.quick else options.budget or place.budget
-        row = run(place.make(), learner, budget=budget, seeds=options.seeds, tasks=tasks)
+        family, probe = place.make(), None
+        if learner == BY_EPISODE:
+            learner, probe = "continued", {"span": Span(segments=4, steps=family.horizon, streams=1)}
+        row = run(family, learner, budget=budget, seeds=options.seeds, tasks=tasks, probe=probe)
         console.print(name, learner, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
         return row
 
@@ -92,8 +99,8 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     program = programs.make_program(trained_on, learner, tested[0], recipe, judge=entry.judge)
     program = program._replace(evaluate=judged(judge, trained_on, tested, tasks, held))
     table = trained(learner_name, program, seeds, steps)
-    scores = [table[f"train/{i}"][..., 1] for i in range(len(tested))]
-    best = int(np.argmax([score.mean() for score in scores])) if len(tested) > 1 else 0
+    scores = [table[f"train/{i}"][..., 1:].mean() for i in range(len(tested))]
+    best = int(np.argmax(scores)) if len(tested) > 1 else 0
     in_task = trial.span.steps * trial.span.streams * (family.horizon if judge.unit == "episodes" else 1)
     facts = {
         "candidate": candidates[best],
@@ -138,7 +145,7 @@ def show(path, title, rows, published=None):
     path.with_suffix(".md").write_text(markdown(title, rows, published or {}))
     one = next(iter(rows.values()))
     series = {}
-    for name in filter(rows.get, LEARNERS):
+    for name in filter(rows.get, ROWS):
         low, high = np.array(rows[name]["iqm_ci95"]).T
         series[name] = {"x": rows[name]["env_steps_in_task"], "mean": rows[name]["iqm"], "low": low, "high": high}
     text = f"{title}: {one['tasks']} held-out tasks × {one['seeds']} seeds, IQM with 95 % interval"
@@ -155,7 +162,7 @@ def markdown(title, rows, published):
     one = next(iter(rows.values()))
     head = f"**{title}**: random {one['random']:.1f}, optimum {one['optimum']:.1f}"
     lines = [f"| {head} | first | second | third | fourth | IQM last | steps between | CPU-s |", "|---|" + "---:|" * 7]
-    for name in filter(rows.get, LEARNERS):
+    for name in filter(rows.get, ROWS):
         row = rows[name]
         cells = [f"{m:.2f} ± {(h - l) / 2:.2f}" for m, (l, h) in zip(row["mean_return"], row["ci95"], strict=True)]
         cells += [""] * (4 - len(cells)) + [f"{row['iqm'][-1]:.2f}", f"{row['env_steps_in_task'][1]:,}"]

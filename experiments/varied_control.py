@@ -81,13 +81,15 @@ def row(name, judge, table, facts):
 
 def show(results):
     """results/varied_control.md, and a figure for each environment."""
-    lines = ["| trained on R | return on R | return on E | solved of R | of E | CPU-s |", "|---|" + "---:|" * 5]
+    head = "| trained on R | R: first | second | last | E: first | second | last | solved of R | of E | CPU-s |"
+    lines = [head, "|---|" + "---:|" * 9]
     for name, learners in results.items():
         one, series = next(iter(learners.values())), {}
         for which in ("optimum", "random"):
-            lines.append(f"| **{name}**, {which} | {one['R'][which]:.1f} | {one['E'][which]:.1f} | | | |")
+            lines.append(f"| **{name}**, {which} | | | {one['R'][which]:.1f} | | | {one['E'][which]:.1f} | | | |")
         for label, rows in learners.items():
-            cells = [f"{kept['mean_return'][-1]:.1f} ± {np.ptp(kept['ci95'][-1]) / 2:.1f}" for kept in rows.values()]
+            points = itertools.product(rows.values(), (0, 1, -1))
+            cells = [f"{kept['mean_return'][i]:.1f} ± {np.ptp(kept['ci95'][i]) / 2:.1f}" for kept, i in points]
             cells += ["" if kept["success"] is None else f"{kept['success'][-1]:.0%}" for kept in rows.values()]
             lines.append(f"| {label} | {' | '.join(cells)} | {rows['R']['cpu_seconds']} |")
             for side, kept in rows.items():

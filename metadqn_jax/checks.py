@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import numbers
 from typing import Any
 
 import jax
@@ -23,11 +24,12 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    """A static whole number of at least `least`; raises `Misuse` otherwise."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    require(whole and value >= least, f"{name} must be a whole number of at least {least}, got {value!r}; change {name}.")
-    return value
+def check_count(name: str, value: Any, least: int = 1, most: int = 2**31 - 1) -> int:
+    """A static whole number within [least, most], which an int32 holds; raises `Misuse` otherwise."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    bounds = f"of at least {least}" if not whole or value < least else f"of at most {most}"
+    require(whole and least <= value <= most, f"{name} must be a whole number {bounds}, got {value!r}; change {name}.")
+    return int(value)
 
 
 def check_real(name: str, value: Any, least: float = 0.0, most: float = math.inf) -> Any:

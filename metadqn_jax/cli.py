@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import pathlib
 import re
@@ -26,14 +27,14 @@ from metadqn_jax.tasks.base import Recipe
 class Train:
     """Meta-train a learner on a family of tasks, then measure how it adapts to held-out tasks."""
 
-    tasks: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASKS")] = "navigation"
-    """Task family; `metadqn list` names them."""
-    learner: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="LEARNER")] = "maml"
-    """Learner; `metadqn list` names them."""
+    tasks: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TASKS")] = None
+    """Task family, by default navigation; `metadqn list` names them."""
+    learner: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="LEARNER")] = None
+    """Learner, by default maml; `metadqn list` names them."""
     steps: int | None = None
-    """Outer steps. This and every option below without a value follows the family's recipe."""
-    seed: int = 0
-    """Seed of the whole run."""
+    """Outer steps. This and every option below that names no default follows the family's recipe."""
+    seed: int | None = None
+    """Seed of the whole run, by default 0."""
     out: pathlib.Path | None = None
     """The run's folder; by default the next free one under runs/."""
     resume: bool = False
@@ -63,19 +64,22 @@ class Train:
     target: str | None = None
     """What the outer loss bootstraps from: shadow, plain or own."""
     memory: str | None = None
-    """What a learner with a memory keeps: gru, recurrence, attention, actions (read for each action) or transformer."""
+    """A learner's memory: gru, recurrence, attention, actions (read for each action), transformer or planner."""
     hidden: tuple[int, ...] | None = None
     """Units of the hidden layers."""
-    dueling: bool = False
-    """Split the network's head into value and advantage."""
-    layer_norm: bool = False
-    """Normalise each hidden layer."""
+    dueling: bool | None = None
+    """Whether the network's head is split into value and advantage."""
+    layer_norm: bool | None = None
+    """Whether each hidden layer is normalised."""
     capacity: int | None = None
     """Lifetimes in the store; more than the meta-batch is off-policy."""
-    chunk: int = 8
-    """Tasks whose gradient is taken at once; raise it on an accelerator."""
-    eval_tasks: int = 256
-    """Held-out tasks in the final evaluation."""
+    chunk: int | None = None
+    """Tasks whose gradient is taken at once, by default 8; raise it on an accelerator."""
+    eval_tasks: int | None = None
+    """Held-out tasks in the final evaluation, by default 256."""
+
+
+DEFAULTS = {"tasks": "navigation", "learner": "maml", "seed": 0, "chunk": 8, "eval_tasks": 256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,19 +110,19 @@ Command = (
 
 def train(options: Train, console: Console) -> None:
     """Run `metadqn train`."""
-    for name in ("steps", "eval_tasks", "chunk"):
+    folder, options = _place(options)
+    for name in ("steps", "chunk"):
         value = getattr(options, name)
         require(value is None or value >= 1, f"--{name.replace('_', '-')} must be at least 1, got {value}; raise it.")
-    check_count("--seed", options.seed, least=0)
-    folder, options = _place(options)
+    seed, eval_tasks = check_count("--seed", options.seed, least=0), check_count("--eval-tasks", options.eval_tasks)
     with console.status("building"):
-        program, recipe = build(options, tasks=options.eval_tasks)
+        program, recipe = build(options, tasks=eval_tasks)
     config = _config(options, recipe)
     runs.prepare(folder, config, options.resume)
     console.print(f"{options.learner} on {options.tasks} → {folder}")
     steps, per_step = recipe.outer_steps, recipe.env_steps
     with Dashboard(console, steps, recipe.meta_batch, per_step) as dashboard:
-        key = jax.random.key(options.seed)
+        key = jax.random.key(seed)
         done, state = runs.train(
             folder,
             program,
@@ -192,20 +196,27 @@ def _parse(arguments: list[str] | None) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        parts = re.split(r"\n\W*\n", told.getvalue())  # title, message, help, each closed by a rule
-        sentence = " ".join(parts[1].split()) if len(parts) > 1 else told.getvalue()
-        raise Misuse(f"{sentence.split(' Got errors')[0].rstrip('.')}; see metadqn --help.") from None
+        raise Misuse(f"{_sentence(told.getvalue())}; see metadqn --help.") from None
+
+
+def _sentence(box: str) -> str:
+    """The message in tyro's box of title, message and help, which rules and, if the terminal can, margins set apart."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip(" │|") for line in plain.strip().splitlines()]
+    below_title = itertools.dropwhile(lambda line: not re.search(r"\w", line), lines[1:])
+    return " ".join(itertools.takewhile(re.compile(r"\w").search, below_title)).rstrip(".")
 
 
 def _place(options: Train) -> tuple[pathlib.Path, Train]:
-    """The run's folder, and the options: with --resume, those of the run for all that were left as they are."""
+    """The run's folder, and the options: with --resume, those of the run for all that are not given."""
     if options.resume:
         folder = options.out
         if folder is None:
             raise Misuse("--resume needs the run's folder; name it with --out.")
-        given, default = dataclasses.asdict(options), dataclasses.asdict(Train())
-        kept = {name: value for name, value in given.items() if value != default[name]}
-        return folder, _options(runs.load_config(folder), kept)
+        given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+        return folder, _options(runs.load_config(folder), given)
+    absent = {name: value for name, value in DEFAULTS.items() if getattr(options, name) is None}
+    options = dataclasses.replace(options, **absent)
     if options.out is not None:
         return options.out, options
     number = 0

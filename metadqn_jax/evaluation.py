@@ -13,7 +13,7 @@ from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.living import episode_return, epsilon_greedy, live, rollout, start
 from metadqn_jax.loops import in_chunks
 from metadqn_jax.tasks.base import Recipe, TaskDistribution
-from metadqn_jax.tasks.trials import episode_returns
+from metadqn_jax.tasks.trials import check_trials, episode_returns
 from metadqn_jax.types import Array, Key, Slow, Span, Task
 
 STEPS = (0, 1, 2, 3, 5, 10)
@@ -54,8 +54,9 @@ def by_segments(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
 
 def by_episodes(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
     """Judge by the episodes of a trial, which is what the recipe's span is about: `trial_returns`."""
-    trial = {"span": recipe.span, "horizon": horizon}
-    points = tuple(range(1, recipe.span.segments * recipe.span.steps // horizon + 1))
+    trial, steps = {"span": recipe.span, "horizon": horizon}, recipe.span.segments * recipe.span.steps
+    require(steps >= horizon, f"a trial must hold an episode of {horizon} steps, got {steps}; raise span.segments.")
+    points = tuple(range(1, steps // horizon + 1))
     returns = functools.partial(trial_returns, **trial)
     random = functools.partial(random_trial_returns, **trial)
     return Judge("episodes", points, (1, len(points)), recipe.inner_steps, returns, random)
@@ -132,6 +133,7 @@ def trial_returns(
     distribution: of trials (`tasks.trials`) of as many episodes of `horizon` steps as the span holds. The
     learner lives through whole trials with ε = 0; each number is the mean over `episodes` of them. Raises `Misuse`.
     """
+    check_trials(distribution)
     _check_points("episodes", points, least=1)
     count = span.segments * span.steps // horizon
     require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
@@ -199,6 +201,7 @@ def random_trial_returns(
 
     distribution: of trials, as in `trial_returns`.
     """
+    check_trials(distribution)
     act, count = _at_random(distribution), span.segments * span.steps // horizon
     trials = -(-episodes // count)
 

@@ -1,11 +1,13 @@
 """How the command line's options become a program."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from metadqn_jax import programs
-from metadqn_jax.catalog import BOOTSTRAPS, FAMILIES, INNER, LEARNERS, SPAN, TARGETS, Entry, learners_of
+from metadqn_jax.catalog import BOOTSTRAPS, FAMILIES, LEARNERS, TARGETS, learners_of
 from metadqn_jax.checks import check_name, require
+from metadqn_jax.entries import INNER, SPAN, Entry
+from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.programs import Program
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.training import cvar
@@ -24,12 +26,10 @@ def recipe_of(family: Family, options: Any) -> Recipe:
     named = {"outer_steps": options.steps}
     rates, sizes = (
         ("inner_rate", "outer_rate", "discount", "query_epsilon"),
-        ("inner_steps", "meta_batch", "fresh", "capacity", "hidden"),
+        ("inner_steps", "meta_batch", "fresh", "capacity", "hidden", "dueling", "layer_norm"),
     )
     for name in rates + sizes:
         named[name] = getattr(options, name)
-    for name in ("dueling", "layer_norm"):
-        named[name] = getattr(options, name) or None
     span = {"steps": options.segment_steps, "streams": options.streams}
     changed = dataclasses.replace(family.recipe.span, **{name: value for name, value in span.items() if value is not None})
     return dataclasses.replace(
@@ -37,8 +37,18 @@ def recipe_of(family: Family, options: Any) -> Recipe:
     )
 
 
-def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> tuple[Program, Recipe]:
-    """The program that the options name, and its recipe. Raises `Misuse`."""
+class Chosen(NamedTuple):
+    """What options name: the family as the learner sees it, its recipe, the learner as it is trained and as it is tested."""
+
+    entry: Entry
+    family: Family
+    recipe: Recipe
+    trained: MetaLearner
+    tested: MetaLearner
+
+
+def choose(options: Any) -> Chosen:
+    """What the options name. Raises `Misuse`."""
     entry = check_name("learner", options.learner, LEARNERS)
     check_options(entry, options)
     choices = {}
@@ -47,7 +57,12 @@ def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> 
             choices[name] = check_name(name, value, table)
     family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
     recipe = recipe_of(family, options)
-    learners = learners_of(entry, family, recipe, memory=options.memory, choices=choices)
+    return Chosen(entry, family, recipe, *learners_of(entry, family, recipe, memory=options.memory, choices=choices))
+
+
+def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> tuple[Program, Recipe]:
+    """The program that the options name, and its recipe. Raises `Misuse`."""
+    entry, family, recipe, *learners = choose(options)
     sizes: dict[str, Any] = {"chunk": options.chunk, "tasks": tasks, "steps": steps}
     objective = None if options.cvar is None else cvar(options.cvar)
     return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe

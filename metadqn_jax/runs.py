@@ -5,17 +5,22 @@ import json
 import pathlib
 import subprocess
 import time
+import types
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from metadqn_jax import checkpoints, figures, report
 from metadqn_jax.checks import Misuse, require
-from metadqn_jax.programs import Program
+from metadqn_jax.learners.base import MetaLearner
+from metadqn_jax.options import choose
+from metadqn_jax.programs import Program, make_program
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.training import TrainState, drive, steps_together
+from metadqn_jax.types import Slow
 
 AXES = {"steps": "gradient steps on one support batch", "segments": "segments of experience", "episodes": "episode of a trial"}
 PACKAGES = ("metadqn-jax", "jax", "flax", "optax", "chex", "gymnax")
@@ -26,12 +31,11 @@ def prepare(folder: pathlib.Path, config: dict, resume: bool) -> None:
     path = folder / "config.json"
     if resume:
         saved = load_config(folder)
-        for name in config:
-            same = json.loads(json.dumps(config[name])) == saved.get(name)
-            require(
-                same,
-                f"{folder} holds a run with {name}={saved.get(name)!r}, got {config[name]!r}; drop that option or --resume.",
-            )
+        for part in config:
+            had, got = saved.get(part, {}), json.loads(json.dumps(config[part]))
+            for name in {**had, **got}:
+                a, b = had.get(name), got.get(name)
+                require(a == b, f"{folder} holds a run with {name}={a!r}, got {b!r}; drop that option or --resume.")
         return
     require(not path.exists(), f"{folder} already holds a run; continue it with --resume or name another folder with --out.")
     write(
@@ -46,6 +50,30 @@ def load_config(folder: pathlib.Path) -> dict:
         return json.loads((folder / "config.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise Misuse(f"{folder} holds no run with a readable config.json ({error}); name the folder of a run.") from error
+
+
+class Trained(NamedTuple):
+    """A run to go on with in Python: the family as its learner sees it, the recipe, the learner as it is judged, its state."""
+
+    family: Family
+    recipe: Recipe
+    learner: MetaLearner
+    slow: Slow
+
+
+def load(folder: Any) -> Trained:
+    """What `metadqn train` left in `folder`. Raises `Misuse` where that is no run of this version's."""
+    folder = pathlib.Path(folder)
+    config = load_config(folder)
+    try:
+        options = types.SimpleNamespace(**config["options"])
+        entry, family, recipe, trained, tested = choose(options)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Misuse(f"config.json must hold this version's options, got an error on {error}; train again.") from error
+    program = make_program(family, trained, tested, recipe, judge=entry.judge)
+    like = jax.eval_shape(program.trainer.init, jax.random.key(0))
+    identity = {name: config[name] for name in ("options", "recipe")}
+    return Trained(family, recipe, tested, checkpoints.restore(folder / "checkpoints", like, identity)[1].slow)
 
 
 def train(

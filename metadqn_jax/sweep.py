@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,9 +32,10 @@ def sweep(
     train: hyperparameters, {name: float32 []} -> Program; sizes and functions are the same for all members.
     chunk: outer steps in one compiled call, by default all; `progress(steps done, metrics [members, chunk])` is called
         after each.   evaluate_seed: the held-out tasks, the same for all members.
-    The table has a column for each name of the grid, "seed", and what `evaluate` gave, arrays or pytrees of them. Raises
-    `Misuse` on an empty or non-finite grid, and where the smallest or the largest values of the grid are no values for
-    `train`.
+    The table has a column for each name of the grid, "seed", and what `evaluate` gave, arrays or pytrees of them: NaN, after
+    a warning, in members whose loss was not finite in the end. What a recipe schedules over its own `outer_steps` does not
+    know of `steps`: give `train` a recipe that has as many. Raises `Misuse` on an empty or non-finite grid, and where the
+    smallest or the largest values of the grid are no values for `train`.
 
     >>> sorted(members({"rate": [0.1, 0.3]}, seeds=[0, 1, 2]))
     ['rate', 'seed']
@@ -60,7 +62,16 @@ def sweep(
         progress(done, metrics)
     judge = jax.jit(jax.vmap(lambda hyper, key, slow: train(hyper).evaluate(key, slow), in_axes=(0, None, 0)))
     judged = judge(hypers, jax.random.key(evaluate_seed), state.slow)
-    return table | jax.tree.map(np.asarray, judged)
+    return table | _without_diverged(jax.tree.map(np.asarray, judged), np.asarray(metrics["loss"])[:, -1])
+
+
+def _without_diverged(judged: Any, loss: np.ndarray) -> Any:
+    """`judged` [members, …] with NaN where a member's last loss [members] is not finite: greedy on NaN looks like a policy."""
+    kept = np.isfinite(loss)
+    if not kept.all():
+        message = "%d of %d members of the sweep diverged, and are NaN in its table; lower their rates."
+        warnings.warn(message % ((~kept).sum(), len(kept)), stacklevel=3)
+    return jax.tree.map(lambda leaf: np.where(kept.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, np.nan), judged)
 
 
 def members(grid: Mapping[str, Iterable[float]], seeds: Iterable[int]) -> Table:

@@ -69,7 +69,7 @@ def make_trainer(
     segment = trees.lead(span.steps, trees.lead(span.streams, transition_like(distribution)))
     task = jax.eval_shape(distribution.sample, jax.random.key(0))
     like = Lifetime(task, trees.lead(span.segments, segment))
-    check_learner(learner, segment, like, trees.lead(meta_batch, like))
+    check_learner(learner, distribution.spec, segment, like, trees.lead(meta_batch, like))
 
     def init(key):
         slow = trees.strengthen(first_slow(learner, key))

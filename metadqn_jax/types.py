@@ -143,17 +143,25 @@ class ActionHead(NamedTuple):
     logits: Callable | None = None
     support: Any = None
 
+    @property
+    def num_actions(self) -> int | None:
+        """How many actions there are, None where the head does not know them one by one."""
+        outputs = jax.ShapeDtypeStruct((self.width,), jnp.float32)
+        return None if self.values is None else jax.eval_shape(self.values, outputs).size
+
 
 class Spec(NamedTuple):
     """The static face of a task distribution: one observation's shape and dtype, and the head of its action space.
 
     `image` is the shape [height, width, channels] of the image that a flattened observation begins with, None where it
-    begins with none; observations of rank 3 are images as they are.
+    begins with none; observations of rank 3 are images as they are. `trial` is True where observations end with the two
+    numbers of a `trial`; what changes observations makes a spec where it is not.
     """
 
     observation: jax.ShapeDtypeStruct
     head: ActionHead
     image: tuple[int, ...] | None = None
+    trial: bool = False
 
     def followed_by(self, count: int) -> "Spec":
         """Of these observations, flattened, with `count` numbers behind them.

@@ -5,10 +5,15 @@ import signal
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
-from metadqn_jax import checkpoints, cli
+from metadqn_jax import checkpoints, cli, programs, runs
 from metadqn_jax.catalog import FAMILIES, LEARNERS
+from metadqn_jax.checks import Misuse
+from metadqn_jax.living import live
+from metadqn_jax.options import build
 
 TINY = ["--hidden", "4", "--meta-batch", "2", "--segment-steps", "4", "--streams", "2", "--eval-tasks", "4"]
 KEYS = {"tasks", "learner", "seed", "outer_steps", "env_steps", "num_tasks"}
@@ -117,6 +122,10 @@ MISTAKES = {
     "resume without folder": (["train", "--resume"], "--out"),
     "evaluate nothing": (["evaluate", "/no/such/run"], "folder of a run"),
     "unknown option": (["train", "--colour", "red"], "colour"),
+    "unknown command": (["trian"], "Unrecognized options: trian; see metadqn --help."),
+    "no command": ([], "Expected one of {train, evaluate, list}"),
+    "a word for a number": (["train", "--steps", "abc"], "Error parsing --steps"),
+    "a seed that no key holds": (["train", "--seed", "99999999999999999999"], "at most"),
 }
 
 
@@ -131,12 +140,48 @@ def test_mistakes_end_in_one_sentence(mistake, capsys, tmp_path, monkeypatch):
     assert len(told.strip().splitlines()) == 1
 
 
+BOXES = {
+    "in a terminal": "\x1b[31m╭─ Value error ─╮\x1b[0m\n│ Error parsing │\n│ --steps. │\n│ ─── │\n│ For help │\n╰──╯\n",
+    "in plain letters": "Value error\n-----------\nError parsing\n--steps.\n-----\nFor help\n",
+}
+
+
+@pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
+def test_a_box_is_read_with_and_without_a_frame(box):
+    assert cli._sentence(box) == "Error parsing --steps"
+
+
+@pytest.mark.parametrize(("option", "kept"), [("True", True), ("False", False), (None, True)])
+def test_a_flag_is_on_off_or_the_recipes(option, kept):
+    given = ["train", "navigation", "rl2", *(["--dueling", option] if option else [])]
+    assert build(cli.dataclasses.replace(cli._parse(given), chunk=1), tasks=2)[1].dueling is kept
+
+
+def test_a_run_goes_on_in_python(run):
+    loaded = runs.load(run)
+    test = loaded.family.split.test
+    life = live(
+        jax.random.key(0),
+        loaded.learner,
+        loaded.slow,
+        test,
+        test.sample(jax.random.key(1)),
+        loaded.recipe.span,
+        programs.make_explore(loaded.recipe),
+    )
+    assert int(loaded.slow.step) == 4
+    assert np.abs(np.diff(jax.tree.leaves(life.fasts)[0], axis=0)).max() > 0
+    with pytest.raises(Misuse, match="holds no run"):
+        runs.load(run / "nothing")
+
+
 def test_folders_that_cannot_be_used(run, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     cases = [
         (["train", "--out", tmp_path / "file" / "run", "--steps", 1, *TINY], "--out"),
         (["train", "--out", run, *TINY], "already holds a run"),
-        (["train", "--resume", "--out", run, "--seed", 5], "seed"),
+        (["train", "--resume", "--out", run, "--seed", 5], "with seed=0, got 5"),
+        (["train", "navigation", "fomaml", "--resume", "--out", run], "with learner='maml', got 'fomaml'"),
         (["train", "--resume", "--out", tmp_path / "nothing"], "folder of a run"),
     ]
     for arguments, hint in cases:

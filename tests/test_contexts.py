@@ -92,7 +92,7 @@ def test_the_functions_fit_together_and_gradients_are_finite(name):
     learner, span = LEARNERS[name](), SPANS[name]
     lifetimes = Lifetime((), experience(2, span.segments, span.steps, span.streams))
     segment, one = trees.shapes(part(lifetimes.experience, 0, 0)), trees.shapes(part(lifetimes, 0))
-    check_learner(learner, segment, one, trees.shapes(lifetimes))
+    check_learner(learner, SPEC, segment, one, trees.shapes(lifetimes))
     slow = started(learner)
 
     @jax.jit

@@ -23,12 +23,12 @@ FLOORS = [
         "figures",
         "memories/base",
     },
-    {"tasks/base", "learners/base", "memories/*"},
+    {"tasks/base", "tasks/vary", "learners/base", "memories/*"},
     {
+        "tasks/splits",
         "tasks/wrappers",
         "tasks/from_gymnax",
         "tasks/trials",
-        "tasks/vary",
         "learners/descent",
         "learners/rl2",
         "learners/pearl",
@@ -39,9 +39,10 @@ FLOORS = [
     {"training", "evaluation"},
     {"programs", "curves"},
     {"checkpoints", "report", "progress", "sweep"},
-    {"runs"},
+    {"entries"},
     {"catalog"},
     {"options"},
+    {"runs"},
     {"cli"},
 ]
 MODULES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.py") if path.stem != "__init__")

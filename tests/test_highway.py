@@ -20,8 +20,9 @@ from metadqn_jax.environments.highway_film import BACK, CRASHED, DRIVER, EGO, SC
 from metadqn_jax.environments.highway_traffic import HighwayState
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks import highway as family_module
-from metadqn_jax.tasks.base import fingerprint, sample_tasks
+from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.highway import RANGES, STEERING, highway
+from metadqn_jax.tasks.splits import fingerprint
 from metadqn_jax.types import Step
 
 COMPARED = ("x", "y", "heading", "speed", "target_lane", "target_speed", "crashed", "hit")

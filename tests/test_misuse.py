@@ -9,15 +9,18 @@ import optax
 import pytest
 
 from metadqn_jax import programs
+from metadqn_jax.actions import discrete
 from metadqn_jax.catalog import LEARNERS
 from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.xland import XLand
-from metadqn_jax.evaluation import adaptation_returns
+from metadqn_jax.evaluation import adaptation_returns, by_episodes, random_trial_returns
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.descent import Descending, sgd
 from metadqn_jax.sweep import sweep
-from metadqn_jax.tasks.base import TaskDistribution, check_distribution
+from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
 from metadqn_jax.tasks.navigation import navigation
+from metadqn_jax.tasks.trials import in_trials
+from metadqn_jax.tasks.wrappers import observed, with_head
 from metadqn_jax.training import make_trainer
 from metadqn_jax.types import Span
 
@@ -98,6 +101,37 @@ def reports_a_vector(key, slow, fast, segment):
 def test_an_adapt_that_returns_something_else(house, adapt):
     with pytest.raises(Misuse) as caught:
         trainer(house, house[2]._replace(adapt=adapt))
+    one_sentence(caught)
+
+
+def test_a_learner_for_another_head_or_other_observations(house):
+    family, _, maml = house
+    few = family.split.train._replace(spec=family.split.train.spec._replace(head=discrete(4)))
+    for distribution, words in (
+        (few, r"what the learner's q gives the head must stay float32\[4\], got float32\[9\]"),
+        (observed(family).split.train, r"the learner must take observations float32\[4\], got the error"),
+    ):
+        with pytest.raises(Misuse, match=words) as caught:
+            make_trainer(maml, distribution, SPAN, explore=by_segment(1.0, 0.5), optimizer=optax.sgd(0.1), meta_batch=2)
+        one_sentence(caught)
+
+
+def test_episodes_are_told_apart_in_trials_alone(house):
+    family, _, _ = house
+    trials = in_trials(family)
+    span = trials.recipe.span
+    for side in (family.split.test, observed(trials).split.test):
+        with pytest.raises(Misuse, match="must be observed as `trial` shows it") as caught:
+            random_trial_returns(jax.random.key(0), side, sample_tasks(jax.random.key(1), side, 2), span=span, horizon=20)
+        one_sentence(caught)
+    with pytest.raises(Misuse, match="must hold an episode of 1000 steps") as caught:
+        by_episodes(trials.recipe, by_segment(0.0), 1000)
+    one_sentence(caught)
+
+
+def test_a_head_of_another_number_of_actions_for_a_family():
+    with pytest.raises(Misuse, match="the head must have 9 actions, got 4") as caught:
+        with_head(navigation(), discrete(4))
     one_sentence(caught)
 
 

@@ -6,6 +6,8 @@ import re
 import matplotlib.figure  # noqa: F401  (matplotlib warns where it is first imported under warnings as errors)
 import numpy as np
 
+from metadqn_jax import cli
+
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -18,7 +20,11 @@ def test_the_first_block_is_short_and_early():
     assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 15
 
 
-def test_the_blocks_run():
+def test_the_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli.main(
+        ["train", "cartpole", "fomaml", "--steps", "2", "--meta-batch", "2", "--eval-tasks", "2", "--out", "runs/cartpole"]
+    )
     namespace = {}
     for number, block in enumerate(BLOCKS, start=1):
         exec(compile(block, f"README block {number}", "exec"), namespace)

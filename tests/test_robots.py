@@ -16,8 +16,9 @@ from metadqn_jax.environments.robots import KINDS, TOP_SPEED, Robot, RobotState,
 from metadqn_jax.environments.robots_film import BODY, EARTH, GOAL, SCALE, STRIPE, VIEWS, film
 from metadqn_jax.evaluation import optimal_returns
 from metadqn_jax.living import rollout, start
-from metadqn_jax.tasks.base import fingerprint, sample_tasks
+from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.robots import BODIES, arm, cheetah
+from metadqn_jax.tasks.splits import fingerprint
 
 mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("mujoco.mjx")

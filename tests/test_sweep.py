@@ -52,6 +52,13 @@ def test_a_sweep_equals_its_members(train):
     assert np.ptp(table["returns"][:, 0, 1]) > 0, "members must differ"
 
 
+def test_a_member_that_diverged_is_nan_and_no_policy(train):
+    with pytest.warns(UserWarning, match="1 of 2 members of the sweep diverged"):
+        table = sweep(train, {"rate": [0.1, 1e38]}, [0], steps=STEPS)
+    assert np.isfinite(table["returns"][0]).all()
+    assert np.isnan(table["returns"][1]).all()
+
+
 def test_more_members_take_no_more_traces(train):
     train.traces.clear()
     sweep(train, {"rate": [0.1]}, [0], steps=1)

@@ -14,8 +14,9 @@ from metadqn_jax.environments.navigation import DIRECTIONS, Navigation
 from metadqn_jax.environments.navigation_2d import Navigation2D
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.loops import repeat
-from metadqn_jax.tasks.base import fingerprint, finite, reserve, sample_tasks, separate, split, withhold
+from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import fingerprint, finite, reserve, separate, split, withhold
 from metadqn_jax.tasks.trials import trial
 from metadqn_jax.tasks.wrappers import observe_task, observe_time, scale_observation
 
@@ -77,7 +78,7 @@ def test_a_finite_family_is_divided_without_a_rest(plane, cells, share):
 
 
 def test_a_split_that_leaves_a_side_empty_is_refused(plane):
-    with pytest.raises(Misuse, match=r"leaves no (test|train) task among 1,024 draws; change test_share\.$"):
+    with pytest.raises(Misuse, match=r"leaves no (test|train) task among 1,024 draws; let more of the task vary, .*`again`\.$"):
         split(finite(plane, grid(plane, [(0.5, 0.5)])))
     with pytest.raises(Misuse, match="test_share must be"):
         split(plane, 0.0)
@@ -90,7 +91,7 @@ def test_separate_sets_may_not_overlap(plane):
     sides = separate(plane, first, jax.tree.map(lambda leaf: leaf[1:], second))
     assert rows(goals_of(2, sides.train, 50)) == rows(np.float32([(0.1, 0.2), (0.3, 0.4)]))
     assert rows(goals_of(3, sides.test, 50)) == rows(np.float32([(0.5, 0.6), (0.7, 0.8)]))
-    with pytest.raises(Misuse, match="at least one train and one test task"):
+    with pytest.raises(Misuse, match="must have at least one task, got an empty set"):
         separate(plane, first, jax.tree.map(lambda leaf: leaf[:0], second))
 
 
@@ -114,11 +115,54 @@ def test_what_is_withheld_is_the_same_each_time(plane):
         withhold(plane, every, 12)
 
 
+def test_a_side_is_split_again_by_another_hash(plane):
+    train, _ = split(finite(plane, grid(plane, np.random.default_rng(0).uniform(-1, 1, (400, 2)))))
+    whole = rows(goals_of(0, train, 5 * COUNT))
+    with pytest.raises(Misuse, match="leaves no test task"):
+        split(train)
+    fitted, validation = (rows(goals_of(seed, side, 5 * COUNT)) for seed, side in enumerate(split(train, again=1)))
+    assert not fitted & validation
+    assert fitted | validation == whole
+    assert abs(len(validation) / len(whole) - 0.2) < 4.5 * np.sqrt(0.2 * 0.8 / len(whole))
+
+
+SETS = {
+    "another dtype": lambda tasks: tasks.replace(goal=jnp.zeros((3, 2), jnp.int32)),
+    "a part of the task": lambda tasks: tasks.goal,
+    "one field alone with tasks": lambda tasks: jax.tree.map(lambda leaf: leaf[0], tasks).replace(goal=tasks.goal),
+    "one task": lambda tasks: jax.tree.map(lambda leaf: leaf[0], tasks),
+    "two lengths": lambda tasks: tasks.replace(goal=tasks.goal[:2]),
+}
+
+
+@pytest.mark.parametrize("spoil", SETS.values(), ids=SETS)
+def test_what_is_no_set_of_the_distributions_tasks_is_refused(plane, spoil):
+    good = grid(plane, [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
+    for take in (finite, reserve, lambda d, tasks: withhold(d, tasks, 1), lambda d, tasks: separate(d, tasks, good)):
+        with pytest.raises(Misuse, match=r"a set of tasks.*; give all that the distribution's sample returns"):
+            take(plane, spoil(good))
+
+
+def test_a_set_of_tasks_may_be_of_numpy(plane):
+    every = np.random.default_rng(0).uniform(-1, 1, (5, 2)).astype(np.float32)
+    drawn = goals_of(0, finite(plane, jax.tree.map(np.asarray, grid(plane, every))), 100)
+    assert rows(drawn) <= rows(every)
+
+
 def test_finite_draws_uniformly(plane):
     every = np.arange(14, dtype=np.float32).reshape(7, 2)
     drawn = goals_of(4, finite(plane, grid(plane, every)))
     counts = np.bincount((drawn[:, 0] / 2).astype(int), minlength=7)
     assert (np.abs(counts - COUNT / 7) < 4.5 * np.sqrt(COUNT / 7 * 6 / 7)).all(), counts
+
+
+def test_what_gymnax_derives_follows_what_a_user_varies():
+    def heavier(key, params):
+        return params.replace(masscart=jax.random.uniform(key, minval=1.0, maxval=9.0))
+
+    task = from_gymnax("CartPole-v1", heavier).sample(jax.random.key(0))
+    np.testing.assert_allclose(task.total_mass, task.masscart + task.masspole, rtol=1e-6)
+    assert task.masscart > 1.0
 
 
 # --- fingerprint
@@ -257,6 +301,9 @@ def test_the_time_starts_anew_where_an_episode_terminates():
         ),
         ("CartPole-v1", lambda key, p: {"gravity": p.gravity}, {}, "must keep its structure"),
         ("CartPole-v1", same, {"keep": ("goal",)}, "has no field 'goal'"),
+        ("CartPole-v1", {"gravity": (9.0, 10.0)}, {}, r"vary must be \(key, params\) -> params, got .* with vary_uniform"),
+        (Navigation, same, {}, "env must be a gymnax id or Environment, got <class"),
+        ("Pendulum-v1", same, {"head": actions.factored([-50.0], [50.0], 3)}, "got some between -50.0 and 50.0; take a head"),
         ("PointRobot-misc", same, {"head": PUSHES}, "draws goal at reset"),
         (
             "PointRobot-misc",

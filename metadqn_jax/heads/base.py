@@ -1,5 +1,6 @@
 """What action heads share: supports of HL-Gauss, boxes, and the plainest exploration."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metadqn_jax.checks import check_count, require
+from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.types import Array
 
 Bounds = Sequence[float] | np.ndarray  # of a box, one for each dimension, [d]
@@ -36,6 +37,8 @@ def bins_of(support: Support | None) -> int:
     if support is None:
         return 1
     check_count("support.bins", support.bins, least=2)
+    for name in ("low", "high"):
+        check_real(f"support.{name}", getattr(support, name), least=-math.inf)
     require(support.low < support.high, f"support.low must be below support.high, got {support}; swap them.")
     return support.bins
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_real, check_same, require
+from metadqn_jax.checks import Misuse, check_real, check_same, describe, require
 from metadqn_jax.td import Views
-from metadqn_jax.types import Array, Fast, Info, Key, Lifetime, Outputs, Params, QNetwork, Slow, Transition
+from metadqn_jax.types import Array, Fast, Info, Key, Lifetime, Outputs, Params, QNetwork, Slow, Spec, Transition
 
 
 class MetaLearner(NamedTuple):
@@ -129,11 +129,26 @@ def td_loss(loss: Callable, network: QNetwork, params: Any, bootstrap: Any, segm
 # --- checks, by shapes alone
 
 
-def check_learner(learner: MetaLearner, segment: Transition, lifetime: Lifetime, lifetimes: Lifetime) -> None:
-    """Raise `Misuse` unless the learner's functions fit together; the arguments are abstract and say the sizes."""
+def _check_outputs(learner: MetaLearner, spec: Spec, slow: Slow, fast: Any) -> None:
+    """Raise `Misuse` unless `q` takes the spec's observations and gives what its head reads."""
+    observation = describe(spec.observation).removeprefix(": ")
+    cure = "build its network for the spec of these tasks"
+    try:
+        given = jax.eval_shape(learner.q, slow, fast, spec.observation)
+    except Exception as error:  # flax and jax raise what they please
+        reason = " ".join(str(error).split())[:200]
+        raise Misuse(f"the learner must take observations {observation}, got the error {reason!r}; {cure}.") from error
+    own, vector = jax.random.key(0), jax.ShapeDtypeStruct((spec.head.width,), jnp.float32)
+    read = jax.eval_shape(lambda key, vector: spec.head.outputs(lambda name, init: init(key), vector), own, vector)
+    check_same("what the learner's q gives the head", read, given, cure)
+
+
+def check_learner(learner: MetaLearner, spec: Spec, segment: Transition, lifetime: Lifetime, lifetimes: Lifetime) -> None:
+    """Raise `Misuse` unless the learner's functions fit together, and tasks of `spec`; the others are abstract, for sizes."""
     key = jax.random.key(0)
     slow = jax.eval_shape(lambda key: first_slow(learner, key), key)
     fast = jax.eval_shape(learner.begin, key, slow)
+    _check_outputs(learner, spec, slow, fast)
     adapted, info = jax.eval_shape(learner.adapt, key, slow, fast, segment)
     check_same("what adapt returns", fast, adapted, "let adapt return a fast state of begin's structure, shapes and dtypes")
     scalars = all(leaf.shape == () for leaf in jax.tree.leaves(info))

@@ -1,5 +1,6 @@
-"""The baselines: one DQN for all tasks, the same fine-tuned, and a DQN from scratch in each task."""
+"""The baselines: one DQN for all tasks, the same fine-tuned or trained on in each task, and a DQN from scratch there."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from metadqn_jax.learners.base import MetaLearner, before, forget, td_loss
 from metadqn_jax.learners.descent import Rule, descend, plain_target, sgd
 from metadqn_jax.loops import repeat
 from metadqn_jax.td import Loss
-from metadqn_jax.types import Array, Params, QNetwork
+from metadqn_jax.types import Array, Key, Params, QNetwork, Slow
 
 
 def multitask(network: QNetwork, *, loss: Loss) -> MetaLearner:
@@ -47,11 +48,13 @@ def scratch(
     minibatch: int = 64,
     polyak: Any = 0.05,
     length: int = 1,
+    start: Callable[[Key, Slow], Params] | None = None,
 ) -> MetaLearner:
     """A DQN from random weights in every task, with its own replay and Adam: nothing is meta-learned (Mnih et al. 2015).
 
     transition: one Transition, abstract or concrete.   steps: updates after each segment, each on `minibatch` of the
-    `capacity` stored pieces, which are `length` transitions in a row: as long as a loss's traces can be.
+    `capacity` stored pieces, which are `length` transitions in a row: as long as a loss's traces can be.   start: the
+    weights to begin with, by default `network.init`, with what the run's seed drew.
     Differs from the paper: Polyak-averaged target (Lillicrap et al. 2016), Adam. Raises `Misuse` on sizes < 1, and where
     segments cannot be cut into such pieces.
     """
@@ -61,8 +64,11 @@ def scratch(
     optimizer = optax.adam(rate)
     piece = trees.lead(length, trees.shapes(transition))
 
+    def fresh(key, slow):
+        return network.init(jax.random.fold_in(key, slow.memory))
+
     def begin(key, slow):
-        params = network.init(key)
+        params = (start or fresh)(key, slow)
         return Scratch(params, jax.tree.map(jnp.copy, params), optimizer.init(params), replay.make_store(piece, capacity))
 
     def update(key, i, fast):
@@ -89,4 +95,17 @@ def scratch(
     def q(slow, fast, obs: Array):
         return network.apply(fast.params, obs, None)
 
-    return MetaLearner(lambda key: ((), ()), begin, q, adapt, lambda key, slow, lifetime: (jnp.zeros(()), {}), forget)
+    def init(key):
+        return (), jax.random.bits(key)  # so that runs of several seeds, judged with one key, are several
+
+    return MetaLearner(init, begin, q, adapt, lambda key, slow, lifetime: (jnp.zeros(()), {}), forget)
+
+
+def continued(network: QNetwork, transition: Any, *, outer: Loss, **settings: Any) -> MetaLearner:
+    """Multi-task DQN that goes on learning in the task as a DQN does, with replay and Adam: `scratch` from its weights.
+
+    It shares `slow` with `multitask`, and its training loss `outer`; `settings` are those of `scratch`.
+    """
+    shared = multitask(network, loss=outer)
+    within = scratch(network, transition, start=lambda key, slow: slow.params.start.network, **settings)
+    return shared._replace(begin=within.begin, q=within.q, adapt=within.adapt)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_count, check_real
 from metadqn_jax.environments.bandit import Bandit, BernoulliBandit, GaussianBandit
-from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 

@@ -5,8 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import derive
 from metadqn_jax.tasks.wrappers import disguised, mix_observation, scale_observation
@@ -40,7 +41,6 @@ def cartpole(cap: int = 200) -> Family:
 
     Episodes are cut at `cap` steps, which is taken for the optimum (an upper bound: some tasks may not reach it).
     Pole mass ~ U[.05, .4], half-length ~ U[.25, 1], cart mass ~ U[.5, 2], force ~ U[5, 15] with a random sign.
-    A policy that does not adapt cannot pass about 110 steps on average.
     """
     import gymnax
 

@@ -10,8 +10,9 @@ from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_count
 from metadqn_jax.environments.dark_room import DarkRoom
 from metadqn_jax.planners.dark_room import candidates, known_goal_return
-from metadqn_jax.tasks.base import Family, Recipe, TaskSplit, split, withhold
+from metadqn_jax.tasks.base import Family, Recipe, TaskSplit
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split, withhold
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import ActionHead, Span
 

@@ -12,6 +12,7 @@ from metadqn_jax.actions import discrete, factored, multi_discrete
 from metadqn_jax.checks import check_same, require
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution
+from metadqn_jax.tasks.vary import derive
 from metadqn_jax.types import ActionHead, Key, Spec, Step
 
 
@@ -24,7 +25,7 @@ def from_gymnax(
     redraw: tuple[str, ...] = (),
     head: ActionHead | None = None,
 ) -> TaskDistribution:
-    """Tasks are the EnvParams that `vary(key, base_params)` returns.
+    """Tasks are the EnvParams that `vary(key, base_params)` returns, what gymnax derives from other fields computed anew.
 
     env: a gymnax id or `Environment`.   params: the base, by default the environment's own.
     keep: fields of the environment's *state* that belong to the task (a goal drawn by `reset`): they are drawn with
@@ -37,18 +38,19 @@ def from_gymnax(
     and neither `keep` nor `redraw` names it, or when the head is for another action space.
     """
     env, params = _environment(env, params)
+    require(callable(vary), f"vary must be (key, params) -> params, got {vary!r}; make one of ranges with vary_uniform.")
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
     check_same(
         f"the parameters that vary returns for {env.name}",
         trees.shapes(base),
-        trees.shapes(jax.eval_shape(vary, jax.random.key(0), base)),
+        trees.shapes(jax.eval_shape(lambda key: vary(key, base), jax.random.key(0))),
         "return base_params.replace(...) with each field's own shape and dtype",
     )
     _check_survival(env, base, keep, redraw)
 
     def sample(key):
         key_vary, key_kept = jax.random.split(key)
-        varied = trees.strengthen(vary(key_vary, base))
+        varied = trees.strengthen(derive(vary(key_vary, base)))
         _, state = env.reset_env(key_kept, varied)
         return (varied, {name: getattr(state, name) for name in keep}) if keep else varied
 
@@ -99,6 +101,10 @@ def _environment(env: Any, params: Any) -> tuple[Any, Any]:
         require(env in gymnax.registered_envs, f"unknown gymnax environment {env!r}; gymnax.registered_envs lists them.")
         env, default = gymnax.make(env)
         return env, default if params is None else params
+    require(
+        hasattr(env, "step_env") and not isinstance(env, type),
+        f"env must be a gymnax id or Environment, got {env!r}; of gymnax.make's pair give the first, and the second as params.",
+    )
     return env, env.default_params if params is None else params
 
 
@@ -115,7 +121,7 @@ def _default_head(env: Any, params: Any) -> ActionHead:
 
 
 def _check_head(env: Any, params: Any, head: ActionHead) -> None:
-    """Raise `Misuse` unless the head gives actions of the environment's shape and kind and, one by one, as many."""
+    """Raise `Misuse` unless the head gives actions of the environment's space and, where it knows them, as many."""
     space, key = env.action_space(params), jax.random.key(0)
     action = jax.eval_shape(lambda key: head.decode(head.sample(key)), key)
     wanted = jax.eval_shape(space.sample, key)
@@ -125,9 +131,22 @@ def _check_head(env: Any, params: Any, head: ActionHead) -> None:
         f"the head must give {env.name} actions {wanted.dtype}{list(wanted.shape)}, got {action.dtype}{list(action.shape)}; "
         f"take a head for {space}.",
     )
-    if hasattr(space, "n") and head.values is not None:
-        count = jax.eval_shape(head.values, jax.ShapeDtypeStruct((head.width,), jnp.float32)).size
-        require(count == space.n, f"the head must have {env.name}'s {space.n} actions, got {count}; take a head for {space}.")
+    if hasattr(space, "n"):
+        right = head.num_actions in (None, space.n)
+        require(right, f"the head must have {env.name}'s {space.n} actions, got {head.num_actions}; take a head for {space}.")
+    with jax.ensure_compile_time_eval():
+        actions = np.asarray(jax.vmap(lambda key: head.decode(head.sample(key)))(jax.random.split(key, 256)))
+        if hasattr(space, "low"):
+            low, high = np.asarray(space.low), np.asarray(space.high)
+            slack = 1e-5 * np.maximum(np.abs(low), np.abs(high))  # for rounding
+            inside = bool((actions >= low - slack).all() and (actions <= high + slack).all())
+        else:
+            inside = bool(jax.vmap(space.contains)(actions).all())
+    require(
+        inside,
+        f"the head must give actions of {env.name}'s space, got some between {actions.min()} and {actions.max()}; "
+        f"take a head for {space}.",
+    )
 
 
 def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[str, ...]) -> None:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from metadqn_jax import trees
 from metadqn_jax.environments.gridnavi import GridNavi
 from metadqn_jax.planners.gridnavi import candidates, known_goal_return
-from metadqn_jax.tasks.base import Family, Recipe, withhold
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import withhold
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 

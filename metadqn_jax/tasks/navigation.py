@@ -6,8 +6,9 @@ import jax
 
 from metadqn_jax.environments.navigation import Navigation
 from metadqn_jax.planners.navigation import best_return
-from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 

@@ -10,8 +10,9 @@ from metadqn_jax import trees
 from metadqn_jax.actions import grid, held
 from metadqn_jax.environments.navigation_2d import Navigation2D, Navigation2DState
 from metadqn_jax.planners.point import best_return
-from metadqn_jax.tasks.base import Family, Recipe, reserve
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import reserve
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Array, Span, Task
 

@@ -1,12 +1,16 @@
 """`reaching`: reach goals in many dimensions by motors that are turned in another way in each task."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import check_count
 from metadqn_jax.environments.reaching import Reaching
-from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
+from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Array, Key, Span, Task
 
 RECIPE = Recipe(
@@ -17,6 +21,7 @@ RECIPE = Recipe(
     reward_scale=1.0,
     query_epsilon=0.2,
 )
+TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(120, 1, 1), discount=0.7, reward_scale=1.0)
 
 
 def reaching(dimensions: int = 12) -> Family:
@@ -38,7 +43,7 @@ def reaching(dimensions: int = 12) -> Family:
         return known_turn_return(env.reset_env(key, task)[1].way, task, horizon)
 
     sides = split(from_gymnax(env, lambda key, params: params.replace(turn=turn(key, dimensions))))
-    return Family(sides, RECIPE, horizon, optimum, features=lambda task: jnp.ravel(task.turn))
+    return Family(sides, RECIPE, horizon, optimum, features=lambda task: jnp.ravel(task.turn), trial=TRIAL_RECIPE)
 
 
 def turn(key: Key, dimensions: int) -> Array:

@@ -12,8 +12,9 @@ from metadqn_jax.actions import factored, held
 from metadqn_jax.checks import check_name
 from metadqn_jax.environments.robots import LINK, TOP_SPEED, Robot
 from metadqn_jax.planners.control import best_of
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, split
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import vary_uniform
 from metadqn_jax.tasks.wrappers import scale_observation

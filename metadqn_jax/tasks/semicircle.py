@@ -12,8 +12,9 @@ from metadqn_jax.actions import grid, held
 from metadqn_jax.checks import check_name
 from metadqn_jax.environments.semicircle import Semicircle
 from metadqn_jax.planners.point import best_return
-from metadqn_jax.tasks.base import Family, Recipe, TaskSplit, separate, split
+from metadqn_jax.tasks.base import Family, Recipe, TaskSplit
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import separate, split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Array, Span, Task
 

@@ -5,8 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, split
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution
 from metadqn_jax.tasks.minatar import HORIZON, difficulty, native, planner, unsticky
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 

@@ -10,8 +10,9 @@ from metadqn_jax.checks import check_count, is_traced
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.planners.tabular import value_iteration
 from metadqn_jax.planners.tabular_belief import DUAN, Prior, fit_prior
-from metadqn_jax.tasks.base import Family, Recipe, split
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 

@@ -31,20 +31,22 @@ TRIAL = Recipe(  # where the families' recipes for trials start from
 
 
 class TrialWorld(NamedTuple):
-    """The present episode's world and observation, and how many episodes and steps of the trial are over."""
+    """The present episode's world and observation, and how many episodes, steps of the trial and of the episode are over."""
 
     inner: World
     obs: Array
     episode: Array  # int32 []
     time: Array  # int32 []
+    steps: Array  # int32 []
 
 
 def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDistribution:
     """One episode is a trial of `episodes` episodes of at most `horizon` steps, exactly episodes · horizon steps long.
 
     Inside it the successor of an episode's last step is the next episode's first observation, and no flag is set; its
-    last step terminates, with the true successor. Episodes that end early let the next begin; when all are over the
-    world rests until the trial's end: reward 0, the observation stays (Duan et al. 2016, RL², section 2.2).
+    last step terminates, with the true successor. Episodes that end early let the next begin, those that would go on are
+    cut; when all are over the world rests until the trial's end: reward 0, the observation stays (Duan et al. 2016, RL²,
+    section 2.2).
 
     Observations are flattened, and two numbers stand behind them: 1 on an episode's first observation, else 0, and the
     share of the trial that is gone, since values of a finite horizon depend on it. Wrap what is to be observed first.
@@ -58,26 +60,49 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
         behind = jnp.stack([jnp.asarray(starts, jnp.float32), jnp.asarray(time, jnp.float32) / length])
         return jnp.concatenate([obs.ravel().astype(jnp.float32), behind])
 
-    def reset(key, task):
+    def begin(key, task):
         inner, obs = distribution.reset(key, task)
-        return TrialWorld(inner, obs, jnp.int32(0), jnp.int32(0)), seen(obs, True, 0)
+        return TrialWorld(inner, obs, jnp.int32(0), jnp.int32(0), jnp.int32(0))
+
+    def reset(key, task):
+        world = begin(key, task)
+        return world, seen(world.obs, True, 0)
 
     def step(key, task, world, action):
         key_step, key_reset = jax.random.split(key)
         inner, step = distribution.step(key_step, task, world.inner, action)
-        rests, time = world.episode == episodes, world.time + 1
-        ended, over = (step.terminated | step.truncated) & ~rests, time == length
+        fresh = begin(key_reset, task)
+        rests, time, steps = world.episode == episodes, world.time + 1, world.steps + 1
+        own, over = step.terminated | step.truncated, time == length
+        cut = (steps == horizon) & ~own
+        ended = (own | cut) & ~rests
         episode = world.episode + ended
         starts = ended & (episode < episodes)
-        obs = jnp.where(rests, world.obs, jnp.where(starts, step.obs, step.transition_obs))
+        first = jnp.where(cut, fresh.obs, step.obs)
+        obs = jnp.where(rests, world.obs, jnp.where(starts, first, step.transition_obs))
+        inner = _where(cut, fresh.inner, inner)
+        goes_on = TrialWorld(inner, obs, episode, time, jnp.where(ended, 0, steps))
         successor = seen(obs, starts, time)
-        goes_on = TrialWorld(inner, obs, episode, time), successor
-        world, obs = jax.tree.map(lambda fresh, old: jnp.where(over, fresh, old), reset(key_reset, task), goes_on)
+        world, obs = _where(over, (fresh, seen(fresh.obs, True, 0)), (goes_on, successor))
         return world, Step(obs, successor, jnp.where(rests, 0.0, step.reward), over, jnp.zeros((), bool))
 
-    trials = TaskDistribution(distribution.sample, reset, step, distribution.spec.followed_by(2))
+    spec = distribution.spec.followed_by(2)._replace(trial=True)
+    trials = TaskDistribution(distribution.sample, reset, step, spec)
     check_distribution(trials)
     return trials
+
+
+def _where(condition, then, otherwise):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), then, otherwise)
+
+
+def check_trials(distribution: TaskDistribution) -> None:
+    """Raise `Misuse` unless a `trial` is what one observes: its start flags tell the episodes apart."""
+    require(
+        distribution.spec.trial,
+        "what is judged by the episodes of a trial must be observed as `trial` shows it, got other observations; "
+        "put the family in trials (`in_trials`), and wrap what it observes before.",
+    )
 
 
 def episode_returns(experience: Transition, episodes: int) -> Array:

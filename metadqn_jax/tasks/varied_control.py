@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from metadqn_jax.actions import grid
 from metadqn_jax.checks import Misuse, check_name
 from metadqn_jax.planners import control
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit, split
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import Interval, vary_uniform
 from metadqn_jax.tasks.wrappers import scale_observation

@@ -102,7 +102,8 @@ def uniform(key: Key, intervals: tuple[Interval, ...], shape: tuple[int, ...] = 
 def derive(params: Any) -> Any:
     """`params` with the fields that gymnax derives from others computed anew: it reads those, and would keep old ones."""
     rules = DERIVED.get(_home(params), {})
-    return params.replace(**{name: rule(*(getattr(params, of) for of in others)) for name, (others, rule) in rules.items()})
+    found = {name: rule(*(getattr(params, of) for of in others)) for name, (others, rule) in rules.items()}
+    return params.replace(**found) if found else params
 
 
 def _home(params: Any) -> str:
@@ -111,6 +112,7 @@ def _home(params: Any) -> str:
 
 
 def _intervals(names: Any, given: Any) -> tuple[Interval, ...]:
+    given = given.tolist() if isinstance(given, np.ndarray) else given
     several = isinstance(given, tuple | list) and all(isinstance(one, tuple | list) for one in given)
     intervals = tuple(given) if several else (given,)
     require(
@@ -118,13 +120,13 @@ def _intervals(names: Any, given: Any) -> tuple[Interval, ...]:
         and all(_is_interval(one) for one in intervals)
         and all(one[1] < following[0] for one, following in itertools.pairwise(intervals)),
         f"the range of {names} must be (low, high), or several of these that increase and do not touch, got {given}; "
-        "sort its bounds.",
+        "give numbers, the lower first.",
     )
     return intervals
 
 
 def _is_interval(one: Any) -> bool:
-    pair = isinstance(one, tuple | list) and len(one) == 2 and all(isinstance(bound, int | float) for bound in one)
+    pair = isinstance(one, tuple | list) and len(one) == 2 and all(isinstance(bound, int | float | np.number) for bound in one)
     return pair and math.isfinite(one[0]) and math.isfinite(one[1]) and one[0] <= one[1]
 
 

@@ -34,8 +34,8 @@ def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistr
 
 
 def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
-    """Observations, flattened, with `features(task)` [n] behind them: privilege enters through the environment only."""
-    seen = map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), features(task)]))
+    """Observations, flattened, with `features(task)`, flattened, behind them: privilege enters through the environment only."""
+    seen = map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), jnp.ravel(features(task))]))
     return seen._replace(spec=seen.spec._replace(image=image_of(distribution.spec)))
 
 
@@ -49,8 +49,8 @@ class Timed(NamedTuple):
 def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistribution:
     """Observations, flattened, with the share of an episode of `horizon` steps that is gone behind them.
 
-    Values of a finite horizon depend on it; a `trial` shows its own time, and may stand on top. Raises `Misuse` on a
-    horizon < 1.
+    Values of a finite horizon depend on it; a `trial` shows its own time, and may stand on top. Episodes are not cut: where
+    one goes on, the share is above 1. Raises `Misuse` on a horizon < 1.
     """
     check_count("horizon", horizon)
 
@@ -74,7 +74,10 @@ def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistributi
 
 
 def with_head(family: Family, head: ActionHead) -> Family:
-    """The family with another head for the same actions. Raises `Misuse` unless it gives what the environment takes.
+    """The family with another head for the same actions.
+
+    `optimum` stays that of the old head; replace it where the new one has finer or coarser actions. Raises `Misuse` unless
+    the head gives what the environment takes and, where both know them one by one, as many.
 
     >>> from metadqn_jax.actions import factored
     >>> from metadqn_jax.tasks.navigation_2d import navigation_2d
@@ -86,7 +89,10 @@ def with_head(family: Family, head: ActionHead) -> Family:
         return jax.eval_shape(lambda key: head.decode(head.sample(key)), jax.random.key(0))
 
     def changed(side):
-        check_same("an action", given(side.spec.head), given(head), "take a head for the environment's action space")
+        cure = "take a head for the environment's action space"
+        check_same("an action", given(side.spec.head), given(head), cure)
+        both = side.spec.head.num_actions, head.num_actions
+        require(None in both or both[0] == both[1], f"the head must have {both[0]} actions, got {both[1]}; {cure}.")
         return side._replace(spec=side.spec._replace(head=head))
 
     return family._replace(split=TaskSplit(*map(changed, family.split)))
@@ -104,9 +110,9 @@ def permute_actions(distribution: TaskDistribution) -> TaskDistribution:
     A task becomes (inner task, permutation int32 [A]). Raises `Misuse` unless the head has one value for each action.
     """
     head = distribution.spec.head
-    if head.values is None:
+    actions = head.num_actions
+    if actions is None:
         raise Misuse("permute_actions must know the actions one by one, got a head without values; take a discrete one.")
-    actions = jax.eval_shape(head.values, jax.ShapeDtypeStruct((head.width,), jnp.float32)).size
 
     def sample(key):
         key_inner, key_order = jax.random.split(key)

@@ -10,8 +10,9 @@ from metadqn_jax.checks import check_count, check_name, check_real, require
 from metadqn_jax.environments.xland import COLOURS, TILES, XLand
 from metadqn_jax.environments.xland_rulesets import held_out, make_rulesets
 from metadqn_jax.planners.xland import expert_return
-from metadqn_jax.tasks.base import Family, Recipe, separate
+from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.splits import separate
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Span
 
