@@ -113,7 +113,8 @@ def run(name, head_name, options):
     spec, task, span = distribution.spec, distribution.sample(jax.random.key(0)), Span(segments, place.steps, STREAMS)
     parts: dict[str, Any] = {"target": td.lambda_return(place.discount, place.trace), "reward_scale": place.reward_scale}
     loss = td.temporal_difference(head, select=td.double, regression=td.huber(1.0), **parts)
-    sizes: dict[str, Any] = {name: STORED[name] // place.length for name in STORED} | {"steps": place.updates, "length": place.length}
+    sizes: dict[str, Any] = {name: STORED[name] // place.length for name in STORED}
+    sizes |= {"steps": place.updates, "length": place.length}
     learner = scratch(mlp(spec), blank(spec), loss=loss, rate=place.rate, polyak=0.01, **sizes)
     slow, halfway = first_slow(learner, jax.random.key(0)), annealed(1.0, 0.05, span.segments // 2)
     life = (learner, slow, distribution, task, span, lambda outer_step, segment, t: halfway(segment, 0, t))
