@@ -54,9 +54,8 @@ def by_segments(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
 
 def by_episodes(recipe: Recipe, explore: Callable, horizon: int) -> Judge:
     """Judge by the episodes of a trial, which is what the recipe's span is about: `trial_returns`."""
-    trial, steps = {"span": recipe.span, "horizon": horizon}, recipe.span.segments * recipe.span.steps
-    require(steps >= horizon, f"a trial must hold an episode of {horizon} steps, got {steps}; raise span.segments.")
-    points = tuple(range(1, steps // horizon + 1))
+    trial = {"span": recipe.span, "horizon": horizon}
+    points = tuple(range(1, recipe.span.segments * recipe.span.steps // horizon + 1))
     returns = functools.partial(trial_returns, **trial)
     random = functools.partial(random_trial_returns, **trial)
     return Judge("episodes", points, (1, len(points)), recipe.inner_steps, returns, random)
@@ -203,6 +202,9 @@ def random_trial_returns(
     """
     check_trials(distribution)
     act, count = _at_random(distribution), span.segments * span.steps // horizon
+    require(
+        count > 0, f"a trial must hold an episode of {horizon} steps, got {span.segments * span.steps}; raise span.segments."
+    )
     trials = -(-episodes // count)
 
     def one(key, task):

@@ -13,7 +13,7 @@ from metadqn_jax.actions import discrete
 from metadqn_jax.catalog import LEARNERS
 from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.xland import XLand
-from metadqn_jax.evaluation import adaptation_returns, by_episodes, random_trial_returns
+from metadqn_jax.evaluation import adaptation_returns, random_trial_returns
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.descent import Descending, sgd
 from metadqn_jax.sweep import sweep
@@ -124,8 +124,9 @@ def test_episodes_are_told_apart_in_trials_alone(house):
         with pytest.raises(Misuse, match="must be observed as `trial` shows it") as caught:
             random_trial_returns(jax.random.key(0), side, sample_tasks(jax.random.key(1), side, 2), span=span, horizon=20)
         one_sentence(caught)
+    side = trials.split.test
     with pytest.raises(Misuse, match="must hold an episode of 1000 steps") as caught:
-        by_episodes(trials.recipe, by_segment(0.0), 1000)
+        random_trial_returns(jax.random.key(0), side, sample_tasks(jax.random.key(1), side, 2), span=span, horizon=1000)
     one_sentence(caught)
 
 
