@@ -132,10 +132,10 @@ def trial_returns(
     distribution: of trials (`tasks.trials`) of as many episodes of `horizon` steps as the span holds. The
     learner lives through whole trials with ε = 0; each number is the mean over `episodes` of them. Raises `Misuse`.
     """
-    check_trials(distribution)
     _check_points("episodes", points, least=1)
     count = span.segments * span.steps // horizon
     require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
+    check_trials(distribution)
 
     def one(key, task):
         def returns(i):

@@ -3,9 +3,13 @@
 import os
 import pathlib
 
+# One thread for each operation, here and in the programs that tests start: on few cores two batched factorisations, as MJX
+# and MQL make them, may wait for each other's threads for ever (test_jaxlib.py).
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+
 import jax
 
-cache = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
+cache = pathlib.Path(__file__).parent.parent / ".cache" / "xla"
 jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 jax.config.update("jax_numpy_rank_promotion", "raise")

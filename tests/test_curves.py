@@ -103,4 +103,4 @@ def test_pieces_must_fit_a_segment():
     segment = jax.tree.map(lambda leaf: jnp.zeros((6, 2, *leaf.shape), leaf.dtype), blank(SPEC))
     slow = jax.eval_shape(lambda: first_slow(learner, jax.random.key(0)))
     with pytest.raises(Misuse, match="cut into pieces of 4 steps, got 6; change length"):
-        jax.eval_shape(lambda key: learner.adapt(key, slow, learner.begin(key, slow), segment), jax.random.key(0))
+        jax.eval_shape(lambda key, slow: learner.adapt(key, slow, learner.begin(key, slow), segment), jax.random.key(0), slow)

@@ -1,4 +1,4 @@
-"""Programs on which some releases of jaxlib hang or crash on a CPU: why pyproject.toml bounds jax as it does."""
+"""Programs on which releases of jaxlib hang or crash on a CPU: why pyproject.toml bounds jax and conftest.py sets a flag."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ positive = noise @ jnp.swapaxes(noise, -1, -2) + 10 * jnp.eye(9)
 def factors(matrices):
     return [jnp.linalg.cholesky(one * (1 + 0.1 * i) + jnp.eye(9)) for i, one in enumerate(matrices)]
 
-for _ in range(400):
+for _ in range(100):
     jax.block_until_ready(factors(positive))
 """
 REDUCTION = """
@@ -25,20 +25,16 @@ import jax, jax.numpy as jnp
 u, v = jax.random.normal(jax.random.key(0), (2, 3, 1, 2, 2, 8, 8, 8))
 jax.block_until_ready(jax.jit(lambda u, v: jnp.sum(u * v, axis=3))(u, v))
 """
-CURE = "this jaxlib {} on a CPU; install a release within the bounds of pyproject.toml"
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(CHOLESKY, id="batched Cholesky factors side by side wait for each other (0.10.1, 0.10.2)"),
-        pytest.param(REDUCTION, id="a reduction of rank 7 crashes (0.10.2, 0.11.0: jax issue 39257)"),
+        pytest.param(CHOLESKY, id="batched Cholesky factors side by side, without the flag, wait for each other"),
+        pytest.param(REDUCTION, id="a reduction of rank 7 crashes 0.10.2 and 0.11.0: jax issue 39257"),
     ],
 )
-def test_this_release_neither_hangs_nor_crashes(program):
+def test_a_program_ends_with_this_release_and_the_suites_flags(program):
     """MJX and MQL solve batches of systems; convolutions under vmap make reductions of rank 7."""
-    try:
-        rc = subprocess.run([sys.executable, "-c", program], env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=120).returncode
-    except subprocess.TimeoutExpired:
-        pytest.fail(CURE.format("hangs"))
-    assert rc == 0, CURE.format("crashes")
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=240)
+    assert done.returncode == 0, "this jaxlib crashes on a CPU; install a release within the bounds of pyproject.toml"

@@ -77,7 +77,7 @@ def with_head(family: Family, head: ActionHead) -> Family:
     """The family with another head for the same actions.
 
     `optimum` stays that of the old head; replace it where the new one has finer or coarser actions. Raises `Misuse` unless
-    the head gives what the environment takes and, where both know them one by one, as many.
+    the head gives what the environment takes and, of whole numbers, as many.
 
     >>> from metadqn_jax.actions import factored
     >>> from metadqn_jax.tasks.navigation_2d import navigation_2d
@@ -92,7 +92,10 @@ def with_head(family: Family, head: ActionHead) -> Family:
         cure = "take a head for the environment's action space"
         check_same("an action", given(side.spec.head), given(head), cure)
         both = side.spec.head.num_actions, head.num_actions
-        require(None in both or both[0] == both[1], f"the head must have {both[0]} actions, got {both[1]}; {cure}.")
+        whole = jnp.issubdtype(given(head).dtype, jnp.integer)  # of a box a head may know as many actions as it likes
+        require(
+            not whole or None in both or both[0] == both[1], f"the head must have {both[0]} actions, got {both[1]}; {cure}."
+        )
         return side._replace(spec=side.spec._replace(head=head))
 
     return family._replace(split=TaskSplit(*map(changed, family.split)))
