@@ -58,20 +58,24 @@ def of_descent(factory: Callable[..., MetaLearner], **fixed: Any) -> Callable[..
 
 
 def of_maml_plus_plus(parts: Parts, steps: int, **choices: Any) -> MetaLearner:
+    """MAML++ whose multi-step loss fades over half of the run."""
     recipe = parts.recipe
     schedule = {"count": recipe.inner_steps * (recipe.span.segments - 1), "over": recipe.outer_steps / 2}
     return of_descent(maml_plus_plus, **schedule)(parts, steps, **choices)
 
 
 def of_reptile(parts: Parts, steps: int, **choices: Any) -> MetaLearner:
+    """Reptile at the recipe's inner rate."""
     return reptile(parts.network, inner=parts.inner, rate=parts.recipe.inner_rate, steps=steps, **choices)
 
 
 def of_multitask(parts: Parts, steps: int) -> MetaLearner:
+    """One DQN on the outer loss."""
     return multitask.multitask(parts.network, loss=parts.outer)
 
 
 def of_finetune(parts: Parts, steps: int) -> MetaLearner:
+    """The multi-task DQN with `sgd` at the recipe's inner rate."""
     return multitask.finetune(parts.network, loss=parts.outer, rule=descent.sgd(parts.recipe.inner_rate), steps=steps)
 
 
@@ -83,32 +87,39 @@ def _within(parts: Parts, steps: int) -> dict[str, Any]:
 
 
 def of_continued(parts: Parts, steps: int) -> MetaLearner:
+    """The multi-task DQN with a training of its own in each task."""
     return multitask.continued(parts.network, outer=parts.outer, rate=1e-3, **_within(parts, steps))
 
 
 def of_scratch(parts: Parts, steps: int) -> MetaLearner:
+    """A DQN from random weights with a training of its own in each task."""
     return multitask.scratch(parts.network, rate=1e-2, **_within(parts, steps))
 
 
 def of_rl2(parts: Parts, steps: int) -> MetaLearner:
+    """RL² on trials as long as the recipe's span."""
     return rl2(parts.network, parts.memory, loss=parts.outer_at, length=parts.recipe.span.segments)
 
 
 def of_pearl(parts: Parts, steps: int) -> MetaLearner:
+    """PEARL on the outer loss."""
     return pearl(parts.network, parts.spec, loss=parts.outer)
 
 
 def of_varibad(parts: Parts, steps: int) -> MetaLearner:
+    """VariBAD on trials as long as the recipe's span."""
     sizes: dict[str, Any] = {"length": parts.recipe.span.segments, "weight": 3.0}
     return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer_at, **sizes)
 
 
 def of_mql(parts: Parts, steps: int) -> MetaLearner:
+    """MQL as it is judged: tuned in each task."""
     sizes: dict[str, Any] = {"span": parts.recipe.span, "steps": steps, "rate": 0.1}
     return mql(parts.network, parts.memory, parts.spec, loss=parts.outer, **sizes)
 
 
 def of_mql_context(parts: Parts, steps: int) -> MetaLearner:
+    """MQL as it is trained: by its context alone."""
     return of_mql(parts, 0)
 
 
