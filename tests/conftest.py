@@ -3,9 +3,9 @@
 import os
 import pathlib
 
-# One thread for each operation, here and in the programs that tests start: on few cores two batched factorisations, as MJX
-# and MQL make them, may wait for each other's threads for ever (test_jaxlib.py).
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+# One thread, here and in the programs that tests start: as many batched factorisations side by side as jaxlib has threads, and
+# MJX and MQL make some, wait for each other for ever (test_jaxlib.py). pytest-xdist's workers keep the other cores busy.
+os.environ["PJRT_NPROC"] = "1"
 
 import jax
 

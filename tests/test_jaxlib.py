@@ -1,4 +1,4 @@
-"""Programs on which releases of jaxlib hang or crash on a CPU: why pyproject.toml bounds jax and conftest.py sets a flag."""
+"""Programs on which releases of jaxlib hang or crash on a CPU: why pyproject.toml bounds jax and the suite has one thread."""
 
 import os
 import subprocess
@@ -30,11 +30,11 @@ jax.block_until_ready(jax.jit(lambda u, v: jnp.sum(u * v, axis=3))(u, v))
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param(CHOLESKY, id="batched Cholesky factors side by side, without the flag, wait for each other"),
+        pytest.param(CHOLESKY, id="as many batched Cholesky factors side by side as threads wait for each other"),
         pytest.param(REDUCTION, id="a reduction of rank 7 crashes 0.10.2 and 0.11.0: jax issue 39257"),
     ],
 )
-def test_a_program_ends_with_this_release_and_the_suites_flags(program):
+def test_a_program_ends_with_this_release_and_one_thread(program):
     """MJX and MQL solve batches of systems; convolutions under vmap make reductions of rank 7."""
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "JAX_PLATFORMS": "cpu"}, timeout=240)
     assert done.returncode == 0, "this jaxlib crashes on a CPU; install a release within the bounds of pyproject.toml"

@@ -233,3 +233,13 @@ def test_mistakes_are_told_in_one_sentence(monkeypatch):
     for build in (arm, cheetah):
         with pytest.raises(Misuse, match=r'mujoco must be installed, .*; pip install "metadqn_jax\[robots\]"\.'):
             build()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 64])
+def test_a_cpu_of_few_threads_is_warned_of(threads, monkeypatch):
+    monkeypatch.setenv("PJRT_NPROC", str(threads))
+    if threads == 2:
+        with pytest.warns(UserWarning, match="set PJRT_NPROC=1"):
+            Robot("arm")
+    else:
+        Robot("arm")  # a warning would be an error here

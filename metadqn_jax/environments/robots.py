@@ -1,7 +1,9 @@
 """Robots of MuJoCo, simulated in JAX by MJX: bodies, friction and a goal that is never shown belong to the task."""
 
 import functools
+import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from metadqn_jax.types import Array
 LINK = 0.5  # metres, of the arm's two links
 TOP_SPEED = 3.0  # m/s in the wanted direction, faster counts no more
 EFFORT = 0.05  # what the square of an action costs a cheetah
+FEW = 4  # threads, of which as many may wait as MJX factorises matrices side by side
 
 
 @struct.dataclass
@@ -113,11 +116,12 @@ class Robot(environment.Environment[RobotState, RobotParams]):
     `invweight0` is left as it was: the softness of its contacts and limits alone depends on it. The cheetah's solver iterates
     once, which is three times as fast as four times and leaves the solution's path within a few steps of a contact; with
     `solver`, options of MuJoCo that are to be others, such as iterations=40, it follows MuJoCo to 1e-8.
-    Raises `Misuse` on names, and without the extra `robots`.
+    Raises `Misuse` on names, and without the extra `robots`. Warns on a CPU of few threads, where jaxlib may wait for ever.
     """
 
     def __init__(self, kind: str, **solver: Any):
         super().__init__()
+        _warn_of_threads()
         self.kind = check_name("robot", kind, KINDS)
         mjx = check_installed("mujoco.mjx", "robots")
         self.model = load(self.kind.file)
@@ -164,6 +168,14 @@ class Robot(environment.Environment[RobotState, RobotParams]):
     def observation_space(self, params):
         count = jax.eval_shape(self.kind.observe, self.rest.qpos, jnp.zeros(self.model.nv)).shape
         return spaces.Box(-jnp.inf, jnp.inf, count, jnp.float32)
+
+
+def _warn_of_threads():
+    """On a CPU, as many batched factorisations side by side as jaxlib has threads never end (tests/test_jaxlib.py)."""
+    threads = int(os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or os.cpu_count() or 1)
+    if jax.default_backend() == "cpu" and 1 < threads <= FEW:
+        message = "jaxlib with %d threads on a CPU may wait for ever in MJX; set PJRT_NPROC=1 before Python starts."
+        warnings.warn(message % threads, stacklevel=3)
 
 
 @functools.partial(jax.jit, static_argnames="frames")  # traced once, wherever it is used, for all tasks
