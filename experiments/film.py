@@ -1,7 +1,8 @@
 """An agent before and after adaptation, as an animation: python experiments/film.py [--place PLACE] [--quick].
 
 One seed of a learner is meta-trained as in driving.py, games.py or robots.py. In a held-out task it then acts greedily,
-unadapted and adapted. The README's films: --per-second 20, and --place permuted_highway --learner maml --per-second 3.
+unadapted and adapted. The README's films: --per-second 20, --place sided_invaders, and --place permuted_highway --learner maml
+--per-second 3.
 """
 
 import dataclasses
