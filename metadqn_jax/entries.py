@@ -98,7 +98,11 @@ def of_scratch(parts: Parts, steps: int) -> MetaLearner:
 
 def of_rl2(parts: Parts, steps: int) -> MetaLearner:
     """RL² on trials as long as the recipe's span."""
-    return rl2(parts.network, parts.memory, loss=parts.outer_at, length=parts.recipe.span.segments)
+    return rl2(parts.network, parts.memory, **_in_a_trial(parts))
+
+
+def _in_a_trial(parts: Parts) -> dict[str, Any]:
+    return {"loss": parts.outer_at, "length": parts.recipe.span.segments, "centred": parts.recipe.centred}
 
 
 def of_pearl(parts: Parts, steps: int) -> MetaLearner:
@@ -108,8 +112,7 @@ def of_pearl(parts: Parts, steps: int) -> MetaLearner:
 
 def of_varibad(parts: Parts, steps: int) -> MetaLearner:
     """VariBAD on trials as long as the recipe's span."""
-    sizes: dict[str, Any] = {"length": parts.recipe.span.segments, "weight": 3.0}
-    return varibad(parts.network, parts.memory, parts.spec, loss=parts.outer_at, **sizes)
+    return varibad(parts.network, parts.memory, parts.spec, weight=3.0, **_in_a_trial(parts))
 
 
 def of_mql(parts: Parts, steps: int) -> MetaLearner:

@@ -28,8 +28,9 @@ MEMORIES = {"gru": gru(SPEC, 5), "actions": linear_attention(SPEC, per_action=Tr
 every = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
 
 
-def build(memory):
-    return rl2(networks.reader(SPEC, memory.context, hidden=(4, 4)), memory, loss=lambda step: LOSS, length=LENGTH)
+def build(memory, **choices):
+    network = networks.reader(SPEC, memory.context, hidden=(4, 4))
+    return rl2(network, memory, loss=lambda step: LOSS, length=LENGTH, **choices)
 
 
 def lifetime():
@@ -112,6 +113,7 @@ def test_rewards_are_centred_by_a_running_mean_for_each_step():
     assert jnp.allclose(first, 2 * life.experience.reward.ravel(), atol=1e-6)
     later = learner.remember(jax.random.key(1), slow._replace(memory=first, step=jnp.int32(1000)), lives)
     assert jnp.allclose(later, first, atol=1e-6)
+    assert not build(MEMORIES["gru"], centred=False).remember(jax.random.key(1), slow, lives).any()
 
 
 def trainer(span):

@@ -13,7 +13,7 @@ from metadqn_jax.tasks.base import check_distribution
 from metadqn_jax.tasks.classic import cartpole
 from metadqn_jax.tasks.gridnavi import gridnavi
 from metadqn_jax.tasks.navigation import navigation
-from metadqn_jax.tasks.trials import episode_returns, in_trials, trial
+from metadqn_jax.tasks.trials import absorb, episode_returns, in_trials, trial
 from metadqn_jax.types import Span, Transition
 
 
@@ -151,6 +151,41 @@ def test_an_episode_that_would_go_on_is_cut_at_the_horizon():
     np.testing.assert_allclose(episode_returns(first, 3), first.reward.reshape(3, 7).sum(1), rtol=1e-5)
 
 
+# --- episodes of one length
+
+
+def test_an_absorbed_episode_rests_where_it_ended():
+    """A pole that is pushed to one side falls within 30 steps."""
+    _, seen = lived(absorb(cartpole(cap=100).split.train, 30), 90, lambda key: jnp.int32(1))
+    for obs, successor, reward in zip(*(np.split(leaf[0], 3) for leaf in (seen.obs, seen.next_obs, seen.reward)), strict=True):
+        fell = np.flatnonzero(reward == 0)[0]
+        assert reward[:fell].all()
+        assert not reward[fell:].any()
+        np.testing.assert_array_equal(successor[:-1], obs[1:])
+        np.testing.assert_array_equal(successor[fell:], np.broadcast_to(obs[fell], (30 - fell, 4)))
+        assert np.abs(obs[0]).max() < 0.5 < 0.99 < np.abs(obs[fell, [0, 2]]).max()  # a fresh start, and the fall
+    np.testing.assert_array_equal(np.flatnonzero(seen.terminated[0]), [29, 59, 89])
+    assert not seen.truncated.any()
+
+
+@pytest.mark.parametrize("horizon", [15, 7])
+def test_an_episode_that_would_go_on_is_absorbed_as_it_is(horizon):
+    base = gridnavi().split.train
+    (_, plain), (_, seen) = (lived(side, 30, lambda key: jnp.int32(1)) for side in (base, absorb(base, horizon)))
+    for got, expected in zip((seen.obs, seen.next_obs, seen.reward), (plain.obs, plain.next_obs, plain.reward), strict=True):
+        np.testing.assert_array_equal(got[0, :horizon], expected[0, :horizon])
+    np.testing.assert_array_equal(seen.obs[0, horizon], seen.obs[0, 0])
+    np.testing.assert_array_equal(np.flatnonzero(seen.truncated[0]), np.arange(horizon - 1, 30, horizon))
+    assert not seen.terminated.any()
+
+
+def test_episodes_in_trials_begin_every_horizon():
+    family = in_trials(cartpole(cap=30))
+    _, seen = lived(family.split.train, 60, lambda key: jnp.int32(1))
+    np.testing.assert_array_equal(np.flatnonzero(seen.obs[0, :, -2]), [0, 30])
+    assert not seen.reward[0, 29]
+
+
 # --- the returns of a trial's episodes
 
 
@@ -196,6 +231,11 @@ def test_a_family_without_a_trial_recipe_is_refused():
     family = navigation()._replace(trial=None)
     with pytest.raises(Misuse, match="got None; set its field `trial`"):
         in_trials(family)
+
+
+def test_a_horizon_to_absorb_until():
+    with pytest.raises(Misuse, match="horizon must be a whole number of at least 1, got 0"):
+        absorb(gridnavi().split.train, 0)
 
 
 @pytest.mark.parametrize("sizes", [(0, 15), (4, 0), (2.0, 15)])

@@ -28,7 +28,7 @@ class Belief(NamedTuple):
     steps: Array
 
 
-def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], length: int) -> MetaLearner:
+def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], length: int, centred: bool = True) -> MetaLearner:
     """RL² with a Q-network (Duan et al. 2016, section 2): the memory is the learning algorithm, trained on whole trials.
 
     loss: `(outer_step) -> Loss`, so that a discount may rise while training goes on; `lambda step: one` where it stays.
@@ -36,7 +36,8 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
     loss draws Q(s_t, b_t) to returns of the same pass that bootstrap from (next_obs, belief after the transition); its
     gradient runs through the whole memory, and only through the value of the action that was taken.
 
-    Rewards are centred by a running mean for each step of the trial: a baseline that no action can change.
+    `centred` rewards have a running mean for each step of the trial taken off: a baseline that no action can change. Where
+    episodes end early it moves with the policy that it is to serve, and is better left out.
     Differs from the paper: Peng's Q(λ) in place of TRPO; with no replay and no target network, as data are on-policy.
     Raises `Misuse` where the network does not read what the memory gives, or where the order of transitions is lost.
     """
@@ -76,7 +77,7 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
         return jnp.mean(loss(slow.step)(views, stream)), {}
 
     def remember(key, slow, lifetimes):
-        usual = jnp.mean(lifetimes.experience.reward, (0, 2, 3))
+        usual = jnp.mean(lifetimes.experience.reward, (0, 2, 3)) * centred
         return trees.mix(slow.memory, usual, jnp.maximum(1.0 / (slow.step + 1), 0.05))
 
     return MetaLearner(init, begin, q, adapt, trial_loss, remember)

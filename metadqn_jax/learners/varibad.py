@@ -39,6 +39,7 @@ def varibad(
     *,
     loss: Callable[[Array], Loss],
     length: int,
+    centred: bool = True,
     hidden: Sequence[int] = (64,),
     moments: int = 8,
     kl: Any = 0.1,
@@ -51,7 +52,7 @@ def varibad(
     layers decode the rewards and successors of all transitions, past and future, −ELBO being the squared errors plus
     `kl` · KL(q_t ‖ q_{t−1}), with q_{−1} = N(0, I). `network` reads [2 · latent]: the belief's mean and variance.
 
-    Rewards are centred as in `rl2`, for the decoder too, and else unscaled.
+    Rewards are `centred` as in `rl2`, for the decoder too, and else unscaled.
     Differs from the paper: Peng's Q(λ) in place of PPO; the lifetime is decoded from `moments` of the beliefs alone, evenly
     spaced with a random offset, and the belief after the last transition is left out. Raises `Misuse` on unfit sizes.
     """

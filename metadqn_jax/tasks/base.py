@@ -58,6 +58,7 @@ class Recipe:
     warmup: int = 0  # outer steps over which the outer rate rises linearly
     last_rate: float = 0.1  # what the outer rate's cosine falls to, as a share of `outer_rate`
     last_discount: float | None = None  # what a trial's discount rises to in the second half of the run; None: it stays
+    centred: bool = True  # a trial's rewards, by a running mean for each step: of no use where episodes end early
     memory: str | None = None  # the name of the memory that serves this family best, None for a learner's usual one
     hidden: tuple[int, ...] = (64, 64)
     dueling: bool = False

@@ -40,6 +40,42 @@ class TrialWorld(NamedTuple):
     steps: Array  # int32 []
 
 
+class Resting(NamedTuple):
+    """A world, its last observation, whether its episode is over, and how many of its steps are."""
+
+    inner: World
+    obs: Array
+    over: Array  # bool []
+    steps: Array  # int32 []
+
+
+def absorb(distribution: TaskDistribution, horizon: int) -> TaskDistribution:
+    """Every episode is `horizon` steps long: one that ends before rests where it ended, at reward 0; one that goes on is cut.
+
+    What an early end gains or loses is so felt at once. In a `trial` whose episodes follow each other's ends it is felt where
+    the trial rests, at its end, beyond the reach of a usual discount. Raises `Misuse` on a horizon < 1.
+    """
+    check_count("horizon", horizon)
+
+    def reset(key, task):
+        inner, obs = distribution.reset(key, task)
+        return Resting(inner, obs, jnp.zeros((), bool), jnp.int32(0)), obs
+
+    def step(key, task, world, action):
+        key_step, key_reset = jax.random.split(key)
+        inner, step = distribution.step(key_step, task, world.inner, action)
+        done, steps = world.over | step.terminated, world.steps + 1
+        successor = jnp.where(world.over, world.obs, step.transition_obs)
+        reward, last = jnp.where(world.over, 0.0, step.reward), steps == horizon
+        after = Resting(inner, successor, done | step.truncated, steps)
+        world, obs = _where(last, reset(key_reset, task), (after, successor))
+        return world, Step(obs, successor, reward, last & done, last & ~done)
+
+    absorbing = distribution._replace(reset=reset, step=step)
+    check_distribution(absorbing)
+    return absorbing
+
+
 def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDistribution:
     """One episode is a trial of `episodes` episodes of at most `horizon` steps, exactly episodes · horizon steps long.
 
@@ -123,6 +159,8 @@ def episode_returns(experience: Transition, episodes: int) -> Array:
 def in_trials(family: Family) -> Family:
     """The family in trials of as many episodes as its `trial` recipe's segments hold; `horizon` stays one episode's.
 
+    Every episode takes up its horizon (`absorb`), so that a trial's are told apart by its time.
+
     Raises `Misuse` if nobody has tuned a trial recipe for the family, or its segments are no whole number of episodes.
     """
     recipe = family.trial
@@ -135,5 +173,5 @@ def in_trials(family: Family) -> Family:
         f"a trial must be a whole number of episodes of {family.horizon} steps, got {segments} segments; "
         "change trial.span.segments.",
     )
-    sides = (trial(side, episodes, family.horizon) for side in family.split)
+    sides = (trial(absorb(side, family.horizon), episodes, family.horizon) for side in family.split)
     return family._replace(split=TaskSplit(*sides), recipe=recipe)

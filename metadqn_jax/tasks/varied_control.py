@@ -56,7 +56,9 @@ SHORT = Recipe(
     outer_steps=1_500,
 )
 LONG = dataclasses.replace(SHORT, discount=0.99, inner_trace=0.5, outer_trace=0.9, reward_scale=0.03)
-TWICE = dataclasses.replace(TRIAL, span=Span(400, 1, 1), discount=0.95, outer_trace=0.8, reward_scale=0.2, meta_batch=32)
+TWICE = dataclasses.replace(
+    TRIAL, span=Span(400, 1, 1), discount=0.95, outer_trace=0.8, reward_scale=0.2, meta_batch=32, centred=False
+)
 SLOW = dataclasses.replace(TWICE, discount=0.98, outer_trace=0.9, reward_scale=0.05)
 LINK = Ranges(1.0, (0.75, 1.25), ((0.5, 0.75), (1.25, 1.5)))
 TABLE = {
@@ -83,7 +85,7 @@ TABLE = {
         horizon=200,
         scale=(1.0, 1 / 0.07),
         recipe=dataclasses.replace(LONG, span=Span(segments=2, steps=200, streams=4)),
-        trial=SLOW,
+        trial=dataclasses.replace(SLOW, query_epsilon=1.0, last_epsilon=0.05, centred=True),
         success=-110.0,
         laws=(control.swing_up_the_hill, control.MOUNTAIN_CAR),
     ),
