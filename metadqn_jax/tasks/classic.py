@@ -31,8 +31,11 @@ CARTPOLE_TRIAL = dataclasses.replace(
     reward_scale=0.2,
     last_epsilon=0.03,
     outer_rate=0.002,
-    meta_batch=32,
-    outer_steps=1000,
+    meta_batch=16,
+    fresh=8,
+    capacity=48,
+    outer_steps=2000,
+    centred=False,
 )
 
 
