@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
-from metadqn_jax.tasks.trials import TRIAL
+from metadqn_jax.tasks.trials import REPLAYED
 from metadqn_jax.tasks.vary import derive
 from metadqn_jax.tasks.wrappers import disguised, mix_observation, scale_observation
 from metadqn_jax.types import Span
@@ -23,20 +23,7 @@ CARTPOLE_RECIPE = Recipe(
     query_epsilon=0.2,
     outer_steps=1_500,
 )
-CARTPOLE_TRIAL = dataclasses.replace(
-    TRIAL,
-    span=Span(segments=400, steps=1, streams=1),
-    discount=0.95,
-    outer_trace=0.8,
-    reward_scale=0.2,
-    last_epsilon=0.03,
-    outer_rate=0.002,
-    meta_batch=16,
-    fresh=8,
-    capacity=48,
-    outer_steps=2000,
-    centred=False,
-)
+CARTPOLE_TRIAL = dataclasses.replace(REPLAYED, last_epsilon=0.03, outer_steps=2000)
 
 
 def cartpole(cap: int = 200) -> Family:

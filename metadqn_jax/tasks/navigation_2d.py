@@ -26,7 +26,10 @@ RECIPE = Recipe(
     query_epsilon=0.5,
     inner_rate=0.3,
     inner_steps=1,
-    outer_steps=2_000,
+    outer_rate=3e-3,
+    meta_batch=4,
+    outer_steps=5_000,
+    hidden=(128, 128),
 )
 TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(200, 1, 1), discount=0.6, reward_scale=2.0)
 _ENV = Navigation2D()

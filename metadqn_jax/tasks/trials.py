@@ -1,5 +1,6 @@
 """Trials: several episodes of one task as one long episode, for learners that remember across episodes."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,17 @@ TRIAL = Recipe(  # where the families' recipes for trials start from
     hidden=(128, 128),
     dueling=True,
     layer_norm=True,
+)
+REPLAYED = dataclasses.replace(  # where episodes end early: more and smaller steps, no centring
+    TRIAL,
+    discount=0.95,
+    outer_trace=0.8,
+    reward_scale=0.2,
+    outer_rate=2e-3,
+    meta_batch=16,
+    fresh=8,
+    capacity=48,
+    centred=False,
 )
 
 

@@ -13,7 +13,7 @@ from metadqn_jax.planners import control
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
-from metadqn_jax.tasks.trials import TRIAL
+from metadqn_jax.tasks.trials import REPLAYED
 from metadqn_jax.tasks.vary import Interval, vary_uniform
 from metadqn_jax.tasks.wrappers import scale_observation
 from metadqn_jax.types import ActionHead, Array, Span
@@ -56,9 +56,7 @@ SHORT = Recipe(
     outer_steps=1_500,
 )
 LONG = dataclasses.replace(SHORT, discount=0.99, inner_trace=0.5, outer_trace=0.9, reward_scale=0.03)
-TWICE = dataclasses.replace(
-    TRIAL, span=Span(400, 1, 1), discount=0.95, outer_trace=0.8, reward_scale=0.2, meta_batch=32, centred=False
-)
+TWICE = dataclasses.replace(REPLAYED, span=Span(400, 1, 1))
 SLOW = dataclasses.replace(TWICE, discount=0.98, outer_trace=0.9, reward_scale=0.05)
 LINK = Ranges(1.0, (0.75, 1.25), ((0.5, 0.75), (1.25, 1.5)))
 TABLE = {
@@ -95,7 +93,7 @@ TABLE = {
         horizon=500,
         scale=(1.0, 1.0, 1.0, 1.0, 0.2, 0.1),
         recipe=dataclasses.replace(LONG, span=Span(segments=2, steps=250, streams=4)),
-        trial=dataclasses.replace(SLOW, span=Span(1_000, 1, 1), meta_batch=16),
+        trial=dataclasses.replace(SLOW, span=Span(1_000, 1, 1)),
         success=-89.0,  # the step that reaches the goal costs nothing
         laws=(control.swing_the_foot, control.ACROBOT),
     ),
