@@ -38,7 +38,8 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
 
     `centred` rewards have a running mean for each step of the trial taken off: a baseline that no action can change. Where
     episodes end early it moves with the policy that it is to serve, and is better left out.
-    Differs from the paper: Peng's Q(λ) in place of TRPO; with no replay and no target network, as data are on-policy.
+    Differs from the paper: Peng's Q(λ) in place of TRPO, with no target network; data are on-policy, or nearly so where a
+    trainer's store is small.
     Raises `Misuse` where the network does not read what the memory gives, or where the order of transitions is lost.
     """
     check_count("length", length)
