@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count, check_real, require
+from metadqn_jax.checks import check_count, check_real, is_traced, require
 from metadqn_jax.types import ActionHead, Array, Outputs, Transition
 
 
@@ -132,6 +132,8 @@ def n_step(discount: Any, steps: int) -> Callable:
     """
     check_real("discount", discount, most=1.0)
     check_count("n-step's steps", steps)
+    if _no_discount(discount):
+        return _reward_alone
 
     def returns(reward, value, terminated, truncated):
         following = value
@@ -150,6 +152,8 @@ def lambda_return(discount: Any, trace: Any) -> Callable:
     """
     check_real("discount", discount, most=1.0)
     check_real("trace", trace, most=1.0)
+    if _no_discount(discount):
+        return _reward_alone
 
     def returns(reward, value, terminated, truncated):
         link = jnp.where(_cut(terminated, truncated), 0.0, trace)
@@ -163,6 +167,15 @@ def lambda_return(discount: Any, trace: Any) -> Callable:
         return jax.lax.scan(back, jnp.zeros_like(value[-1]), rows, reverse=True)[1]
 
     return returns
+
+
+def _no_discount(discount: Any) -> bool:
+    return not is_traced(discount) and discount == 0
+
+
+def _reward_alone(reward: Array, value: Array, terminated: Array, truncated: Array) -> Array:
+    """The return where the discount is 0: as no value is read, no bootstrap network is evaluated or adapted under jit."""
+    return reward
 
 
 def _cut(terminated: Array, truncated: Array) -> Array:

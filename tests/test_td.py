@@ -168,6 +168,13 @@ def test_truncation_bootstraps_from_the_true_successor_and_termination_does_not(
         close(target(reward, value, middle, middle), [1 + 0.5 * 1, 1, 1 + 0.5 * 30])  # both: terminated
 
 
+@pytest.mark.parametrize("target", [lambda discount: td.n_step(discount, 3), lambda discount: td.lambda_return(discount, 0.5)])
+def test_without_discount_the_return_is_the_reward_and_no_value_is_read(target):
+    reward, value, *ends = rows(0)
+    assert (target(0.0)(reward, jnp.full_like(value, jnp.nan), *ends) == reward).all()
+    close(jax.jit(lambda discount: target(discount)(reward, value, *ends))(0.0), reward)  # not known when it is built
+
+
 # --- selects
 
 
