@@ -112,7 +112,8 @@ def of_pearl(parts: Parts, steps: int) -> MetaLearner:
 
 def of_varibad(parts: Parts, steps: int) -> MetaLearner:
     """VariBAD on trials as long as the recipe's span."""
-    return varibad(parts.network, parts.memory, parts.spec, weight=3.0, **_in_a_trial(parts))
+    moments = min(8, parts.recipe.span.segments)
+    return varibad(parts.network, parts.memory, parts.spec, weight=3.0, moments=moments, **_in_a_trial(parts))
 
 
 def of_mql(parts: Parts, steps: int) -> MetaLearner:

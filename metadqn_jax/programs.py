@@ -79,6 +79,7 @@ def make_parts(
 def _rising(recipe: Recipe, step: Array) -> Array:
     """The discount at an outer step: its horizon 1 / (1 − γ) rises linearly from half to nine tenths of the run."""
     highest = check_real("last_discount", recipe.last_discount, most=0.9999)
+    check_real("a discount that rises", recipe.discount, most=0.9999)
     first, last = 1 / (1 - recipe.discount), 1 / (1 - highest)
     share = jnp.clip((step / recipe.outer_steps - 0.5) / 0.4, 0.0, 1.0)
     return 1 - 1 / (first + share * (last - first))

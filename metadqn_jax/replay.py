@@ -38,15 +38,17 @@ def add(store: Store, batch: Any) -> Store:
 def sample(key: Key, store: Store, size: int) -> Any:
     """`size` items, stratified by age: the stored items are cut into `size` equal runs and one is drawn from each.
 
-    Each item is as likely as any other (up to 1/run where the runs cannot be equal), none is drawn twice once `size`
-    items are stored, a store exactly full with `size` items gives each once, and the cost is O(size) at any capacity.
+    Each item is as likely as any other, none is drawn twice once `size` items are stored, a store exactly full with `size`
+    items gives each once, and the cost is O(size) at any capacity. Where the runs cannot be equal, the cuts turn at random.
     """
     capacity = _length(store.items)
     stored = jnp.minimum(store.added, capacity)
     run, longer = jnp.maximum(stored // size, 1), stored % size * (stored >= size)
+    key_turn, key_run = jax.random.split(key)
+    turn = jax.random.randint(key_turn, (), 0, jnp.maximum(stored, 1)) * (stored % size > 0)
     i = jnp.arange(size)
-    start = (i * run + jnp.minimum(i, longer)) % jnp.maximum(stored, 1)
-    age = start + jax.random.randint(key, (size,), 0, run + (i < longer))
+    start = i * run + jnp.minimum(i, longer)
+    age = (turn + start + jax.random.randint(key_run, (size,), 0, run + (i < longer))) % jnp.maximum(stored, 1)
     oldest = jnp.where(store.added > capacity, store.added % capacity, 0)
     return jax.tree.map(lambda leaf: leaf[(oldest + age) % capacity], store.items)
 

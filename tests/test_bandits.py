@@ -296,6 +296,17 @@ def test_beta_draws_from_the_beta_distribution(a, b):
     assert stats.kstest(np.asarray(draw(jax.random.key(5))), stats.beta(a, b).cdf).pvalue > 1e-4
 
 
+def test_an_arm_pulled_more_often_than_gittins_looks_ahead_scores_its_mean():
+    scores = scores_after(strategies.gittins(4, 3), [(0, 1)] * 4 + [(1, 0)], 1)[0]
+    assert scores[0] == pytest.approx(5 / 6)
+    assert scores[1] == pytest.approx(gittins_index(3)[0, 1])
+
+
+@pytest.mark.parametrize("build", [strategies.thompson, strategies.optimistic_thompson])
+def test_rewards_that_no_bernoulli_arm_pays_end_as_nan(build):
+    assert np.isnan(scores_after(build(2), [(0, 1), (0, 3.5)], 1)[0, 0])
+
+
 def test_a_segment_of_several_pulls_counts_them_all():
     greedy = strategies.greedy(4)
     one_by_one = scores_after(greedy, HISTORY, 1)[0]

@@ -240,6 +240,11 @@ def test_what_acts_is_rl2_with_the_belief_as_its_memory():
     close(learner.q(slow, fast, seen.obs[5, 0, 0]), twin.q(acting, other, seen.obs[5, 0, 0]))
 
 
+def test_varibads_rewards_are_centred_only_where_that_is_asked():
+    learner, lives = make_varibad(centred=False), Lifetime((), trees.lift(experience(LENGTH, 1, 1)))
+    assert not learner.remember(jax.random.key(0), started(learner), lives).any()
+
+
 def test_varibads_divergence_goes_from_each_belief_to_the_one_before_it():
     learner, encoder, seen = make_varibad(), belief(MEMORY, LATENT), experience(LENGTH, 1, 1)
     slow = started(learner)

@@ -267,6 +267,11 @@ def test_the_value_of_a_search_is_that_of_a_plain_loop():
         assert search_value(hunt(3, 4, once), plan).sum() == pytest.approx(expected(plan, 3, 4, once))
 
 
+def test_a_room_of_even_size_has_no_pinwheel():
+    with pytest.raises(Misuse, match=r"got the even size 8; make it odd\.$"):
+        pinwheel(4, size=8)
+
+
 def test_the_pinwheel_sees_all_of_the_room_in_four_episodes():
     paths = pinwheel(4)
     from_centre = np.concatenate([np.full((4, 1, 2), 4), paths], 1)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -260,6 +261,11 @@ def test_tied_fields_have_one_number_and_elements_of_an_array_their_own():
         {"lenght": (0.1, 0.2)},
         {"max_steps_in_episode": (0.5, 10)},
         {"total_mass": (1.0, 2.0)},
+        {"length": ((0.5, 0.5), (1.0, 2.0))},
+        {"length": (0.0, 3e38)},
+        {"length": (0.0, 1e39)},
+        {"max_steps_in_episode": (0, 2**31)},
+        {"max_steps_in_episode": (-(2**31), 2**31 - 2)},
     ],
     ids=str,
 )
@@ -268,8 +274,16 @@ def test_ranges_that_are_none_are_refused_in_one_sentence(ranges):
         vary_uniform(ranges)(jax.random.key(7), made("CartPole-v1")[1])
 
 
+def test_points_are_drawn_all_alike():
+    drawn = uniform(jax.random.key(10), ((0.5, 0.5), (2.0, 2.0)), (2_000,))
+    assert set(drawn.tolist()) == {0.5, 2.0}
+    assert abs(float((drawn == 0.5).mean()) - 0.5) < 4.5 * 0.5 / np.sqrt(2_000)
+
+
 @struct.dataclass
 class Lake:
+    map: Any = None
+    holes: Any = dataclasses.field(default_factory=lambda: np.uint8(3))
     size: int = struct.field(pytree_node=False, default=4)
     frozen: bool = True
 
@@ -277,5 +291,9 @@ class Lake:
 def test_static_fields_and_flags_beyond_true_are_refused():
     with pytest.raises(Misuse, match=r"^size must be a leaf [^\n]*static[^\n]*; [^\n]*\.$"):
         vary_uniform({"size": (2, 8)})(jax.random.key(8), Lake())
+    with pytest.raises(Misuse, match=r"^map must be a number or an array to vary, got None; [^\n]*\.$"):
+        vary_uniform({"map": (0, 1)})(jax.random.key(8), Lake())
+    with pytest.raises(Misuse, match=r"^the range of holes must lie within 0 and 255, since it is uint8[^\n]*; [^\n]*\.$"):
+        vary_uniform({"holes": (-5, 300)})(jax.random.key(8), Lake())
     with pytest.raises(Misuse, match=r"within 0 and 1[^\n]*; [^\n]*\.$"):
         vary_uniform({"frozen": (0, 2)})(jax.random.key(9), Lake())

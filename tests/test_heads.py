@@ -462,7 +462,9 @@ def test_ten_thousand_actions_are_counted():
 @pytest.mark.parametrize("name", ["factored", "sampled", "naf"])
 def test_what_is_read_for_each_action_refuses_a_head_without_a_value_for_each(name):
     spec = Spec(jax.ShapeDtypeStruct((OBS,), jnp.float32), HEADS[name])
-    with pytest.raises(Misuse, match=r"^per-action memory must know the actions one by one, [^\n]*; [^\n]*\.$"):
+    with pytest.raises(
+        Misuse, match=r"^a memory that is read for each action must know the actions one by one, [^\n]*; [^\n]*\.$"
+    ):
         linear_attention(spec, per_action=True)
     with pytest.raises(Misuse, match=r"^a scorer needs a head with one output and a context [^\n]*; [^\n]*\.$"):
         scorer(spec, context=(HEADS[name].width, 4))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from metadqn_jax.actions import discrete, naf
+from metadqn_jax.actions import candidates, discrete, naf
 from metadqn_jax.checks import Misuse
 from metadqn_jax.memories.gru import gru
 from metadqn_jax.memories.linear_attention import linear_attention
@@ -104,6 +104,21 @@ def test_a_memory_that_plans_prefers_the_way_to_a_reward_two_steps_ahead():
     value, reward = context[:, :2], context[:, 4:]
     assert (value[1] > value[0] + 0.1).all()
     assert jnp.allclose(reward[1], reward[0], atol=0.05)
+
+
+def test_a_transformer_goes_on_beyond_its_length():
+    memory, seen = transformer(SPEC, length=3, width=4), stream()
+    params = parameters(memory)
+    state = memory.begin(params)
+    for t in range(T):
+        state = memory.step(params, state, jax.tree.map(lambda leaf, t=t: leaf[t], seen))
+        assert jnp.isfinite(memory.read(params, state, seen.obs[t])).all()
+
+
+@pytest.mark.parametrize("build", [value_iteration, lambda spec: linear_attention(spec, per_action=True)])
+def test_actions_that_features_stand_for_are_not_known_one_by_one(build):
+    with pytest.raises(Misuse, match=r"one by one, got 5 actions embedded in 2 numbers each; [^\n]*\.$"):
+        build(SPEC._replace(head=candidates(jax.random.normal(jax.random.key(0), (5, 2)))))
 
 
 def test_misuse():

@@ -22,6 +22,7 @@ from metadqn_jax.tasks.wrappers import (
     mix_observation,
     observe_task,
     permute_actions,
+    scale_observation,
     sticky_actions,
 )
 
@@ -196,6 +197,13 @@ def ending(outcome):
 def test_stickiness_must_be_a_probability(tables, bounds):
     with pytest.raises(Misuse, match=r"^[^\n]+, got [^\n]*; [^\n]*\.$"):
         sticky_actions(tables, *bounds)
+
+
+def test_whole_numbers_are_scaled_as_real_ones(tables):
+    counts = map_observation(tables, lambda task, obs: (13 * obs).astype(jnp.int32))
+    seen = pair(scale_observation(counts, 1 / 26))[2]
+    assert seen.dtype == jnp.float32
+    assert sorted(seen.tolist()) == [0.0, 0.0, 0.0, 0.5]
 
 
 def test_a_width_of_zero_is_refused(tables):

@@ -27,18 +27,18 @@ def naf(low: Bounds, high: Bounds) -> ActionHead:
     require(d <= 2, f"naf must have at most 2 dimensions, got {d}; take `factored` or `sampled`.")
     rows, columns = np.tril_indices(d)
 
-    def greedy(outputs):
+    def peak(outputs):
         return jnp.tanh(outputs[1 : 1 + d])
 
     def value(outputs, action):
         entries = outputs[1 + d :]
         entries = jnp.where(rows == columns, jax.nn.softplus(entries), entries)
         lower = jnp.zeros((d, d), entries.dtype).at[rows, columns].set(entries)
-        return outputs[0] - 0.5 * jnp.sum((lower.T @ (action - greedy(outputs))) ** 2)
+        return outputs[0] - 0.5 * jnp.sum((lower.T @ (action - peak(outputs))) ** 2)
 
     return ActionHead(
         width=1 + d + rows.size,
-        greedy=greedy,
+        greedy=lambda outputs: peak(outputs).astype(jnp.float32),
         value=value,
         maximum=lambda outputs: outputs[0],
         **box,

@@ -64,7 +64,7 @@ def varibad(
     check_real("weight", weight)
     latent = size // 2
     encoder = belief(memory, latent)
-    actor = rl2(network, told(encoder), loss=loss, length=length)
+    actor = rl2(network, told(encoder), loss=loss, length=length, centred=centred)
     action = jax.eval_shape(lambda: spec.head.embed(blank(spec).action)).size
     reward_decoder = perceptron(latent + 2 * spec.observation.size + action, 1, hidden=hidden)
     obs_decoder = perceptron(latent + spec.observation.size + action, spec.observation.size, hidden=hidden)

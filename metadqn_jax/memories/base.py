@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.checks import require
 from metadqn_jax.types import ActionHead, Array, Key, Params, Spec, Transition
 
 
@@ -46,6 +47,17 @@ def blank(spec: Spec) -> Transition:
     action = jax.eval_shape(spec.head.sample, jax.random.key(0))
     obs, flag = jnp.zeros(spec.observation.shape, spec.observation.dtype), jnp.zeros((), bool)
     return Transition(obs, jnp.zeros(action.shape, action.dtype), jnp.zeros(()), obs, flag, flag)
+
+
+def rows_of(head: ActionHead, what: str) -> int:
+    """How many rows a memory that has one for each action writes: `embed`'s numbers. Raises `Misuse` where these are others."""
+    rows = jax.eval_shape(head.embed, jax.eval_shape(head.sample, jax.random.key(0))).size
+    require(
+        head.num_actions == rows,
+        f"{what} must know the actions one by one, got {head.num_actions} actions embedded in {rows} numbers each; "
+        "take a discrete one, or another memory.",
+    )
+    return rows
 
 
 # --- for memories whose trace is what they give to read, before the first transition and after each

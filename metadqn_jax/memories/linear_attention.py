@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from metadqn_jax.checks import check_count, require
-from metadqn_jax.memories.base import Memory, blank, features
+from metadqn_jax.checks import check_count
+from metadqn_jax.memories.base import Memory, blank, features, rows_of
 from metadqn_jax.types import Spec
 
 
@@ -56,12 +56,7 @@ def linear_attention(
     for name, size in (("heads", heads), ("key", key), ("value", value), ("units", units)):
         check_count(name, size)
     module = _Attention(heads, key, value, units)
-    require(
-        not per_action or spec.head.values is not None,
-        "per-action memory must know the actions one by one, got a head without values; take a discrete one, or "
-        "per_action=False.",
-    )
-    actions = jax.eval_shape(spec.head.embed, blank(spec).action).shape[0] if per_action else 1
+    actions = rows_of(spec.head, "a memory that is read for each action") if per_action else 1
 
     def call(params, method, *arguments):
         return module.apply({"params": params}, *arguments, method=method)

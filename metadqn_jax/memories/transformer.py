@@ -70,7 +70,8 @@ def _attend(query: Array, keys: Array, values: Array, known: Array) -> Array:
 def transformer(spec: Spec, *, length: int, width: int = 32, heads: int = 2, layers: int = 2) -> Memory:
     """A small causal transformer over the last transitions of a stream of up to `length` (Vaswani et al. 2017).
 
-    The step form keeps every layer's keys and values. Differs from the paper: pre-norm, learned places. Raises `Misuse`.
+    The step form keeps every layer's keys and values; beyond `length` transitions the last takes the place of the one before
+    it, so that a longer stream is read by its beginning. Differs from the paper: pre-norm, learned places. Raises `Misuse`.
     """
     for name, size in (("length", length), ("width", width), ("heads", heads), ("layers", layers)):
         check_count(name, size)
@@ -88,15 +89,15 @@ def transformer(spec: Spec, *, length: int, width: int = 32, heads: int = 2, lay
         return jnp.zeros(room), jnp.zeros(room), jnp.zeros((), jnp.int32), jnp.zeros(width)
 
     def step(params, state, transition):
-        keys, values, place, _ = state
-        kept = [keys, values]
+        keys, values, steps, _ = state
+        kept, place = [keys, values], jnp.minimum(steps, length - 1)
 
         def store(i, key, value):
             kept[0], kept[1] = kept[0].at[i, place].set(key), kept[1].at[i, place].set(value)
             return kept[0][i], kept[1][i]
 
         output = module.apply({"params": params}, features(spec.head, transition), place, store)
-        return *kept, place + 1, output
+        return *kept, steps + 1, output
 
     def trace(params, stream):
         steps = stream.reward.shape[0]

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from metadqn_jax.checks import check_count, require
-from metadqn_jax.memories.base import Memory, blank
+from metadqn_jax.checks import check_count
+from metadqn_jax.memories.base import Memory, blank, rows_of
 from metadqn_jax.planners.tabular import action_values, expectation
 from metadqn_jax.types import Spec
 
@@ -65,13 +65,8 @@ def value_iteration(spec: Spec, *, places: int = 16, plans: int = 8, sweeps: int
     """
     for name, size in (("places", places), ("plans", plans), ("sweeps", sweeps)):
         check_count(name, size)
-    require(
-        spec.head.values is not None,
-        "a memory that plans must know the actions one by one, got a head without values; take a discrete one, or another "
-        "memory.",
-    )
     module = _Plans(places, plans, sweeps)
-    actions = jax.eval_shape(spec.head.embed, blank(spec).action).shape[0]
+    actions = rows_of(spec.head, "a memory that plans")
 
     def call(params, method, *arguments):
         return module.apply({"params": params}, *arguments, method=method)

@@ -30,13 +30,14 @@ class Belief(NamedTuple):
 def gittins(arms: int, pulls: int, *, discount: float | None = None, prior: Prior = (1.0, 1.0)) -> MetaLearner:
     """Pull the arm with the largest Gittins index (`planners.bandit.gittins_index`). Raises `Misuse`.
 
-    Differs from the paper, which takes the best of several approximations of the index for each setup.
+    An arm that was pulled as often as `pulls` scores its mean. Differs from the paper, which takes the best of several
+    approximations of the index for each setup.
     """
     table = jnp.asarray(gittins_index(pulls, discount, prior), jnp.float32)
 
     def score(key, counts):
         successes, failures = counts.astype(jnp.int32)
-        return table[successes, failures]
+        return jnp.where(successes + failures < pulls, table[successes, failures], _mean(_posterior(counts, prior)))
 
     return _scored(arms, prior, score)
 
@@ -123,10 +124,13 @@ def _mean(posterior: Array) -> Array:
 def beta(key: Key, a: Array, b: Array) -> Array:
     """Draws from Beta(a, b), for a and b of one shape, at least 1; several times faster than `jax.random.beta` on many.
 
+    NaN where a or b is less, as after rewards that are not within 0 and 1: no arm of Bernoulli's pays them.
+
     A ratio of Gamma variables, each by Marsaglia and Tsang (2000, section 4): 95 of 100 proposals are accepted, so the
     whole array proposes until all of it is. Exact up to rounding.
     """
     shape = jnp.stack([a, b])
+    valid = shape >= 1
     scale = shape - 1 / 3
     width = jax.lax.rsqrt(9 * scale)
 
@@ -139,6 +143,6 @@ def beta(key: Key, a: Array, b: Array) -> Array:
         fits = (cube > 0) & (-height < allowed)
         return i + 1, jnp.where(accepted, drawn, scale * cube), accepted | fits
 
-    start = (jnp.int32(0), jnp.ones(shape.shape), jnp.zeros(shape.shape, bool))
+    start = (jnp.int32(0), jnp.where(valid, 1.0, jnp.nan), ~valid)
     gammas = jax.lax.while_loop(lambda state: ~jnp.all(state[2]), propose, start)[1]
     return gammas[0] / gammas.sum(0)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from metadqn_jax.checks import require
 from metadqn_jax.planners.hidden_goal import MOVES, Hunt, best_search, search_bound, search_value
 from metadqn_jax.types import Array
 
@@ -54,8 +55,9 @@ def pinwheel(episodes: int, size: int = 9, horizon: int = 20) -> np.ndarray:
     """Cells [episodes, horizon, 2] of a search of a room of odd `size` that meets a new one with every step.
 
     The room but for its centre is four rectangles that turn around it. Each episode goes through the next, row by row
-    to and fro, and rests where that ends; with the defaults four episodes see all of the room.
+    to and fro, and rests where that ends; with the defaults four episodes see all of the room. Raises `Misuse` on even sizes.
     """
+    require(size % 2 == 1, f"a pinwheel turns around the cell in the middle, got the even size {size}; make it odd.")
     half = size // 2
     rows = [[(dx, dy) for dx in range(1, half + 1)][:: 1 - 2 * (dy % 2)] for dy in range(half + 1)]
     one = np.concatenate(rows)

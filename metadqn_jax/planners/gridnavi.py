@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from metadqn_jax.checks import check_count
 from metadqn_jax.planners.hidden_goal import Hunt, best_search
 from metadqn_jax.types import Array
 
@@ -24,9 +25,12 @@ def known_goal_return(goal: Array, horizon: int = 15) -> Array:
 def bayes_optimal(episodes: int, size: int = 5, horizon: int = 15) -> np.ndarray:
     """Expected returns [episodes] of the best policy of a trial whose goal is drawn from `candidates`: `best_search`.
 
+    Raises `Misuse` on sizes < 3, which leave no goal to be drawn.
+
     >>> bayes_optimal(episodes=2).round(4).tolist()
     [4.0, 11.0714]
     """
+    check_count("size", size, least=3)
     return _return(best_search(Hunt(size, (0, 0), tuple(candidates(size)), horizon), episodes), horizon)
 
 

@@ -38,6 +38,7 @@ def from_gymnax(
     and neither `keep` nor `redraw` names it, or when the head is for another action space.
     """
     env, params = _environment(env, params)
+    keep, redraw = ((names,) if isinstance(names, str) else tuple(names) for names in (keep, redraw))
     require(callable(vary), f"vary must be (key, params) -> params, got {vary!r}; make one of ranges with vary_uniform.")
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
     check_same(
@@ -131,6 +132,14 @@ def _check_head(env: Any, params: Any, head: ActionHead) -> None:
         f"the head must give {env.name} actions {wanted.dtype}{list(wanted.shape)}, got {action.dtype}{list(action.shape)}; "
         f"take a head for {space}.",
     )
+    sizes = getattr(space, "nvec", None)
+    if sizes is not None:
+        with jax.ensure_compile_time_eval():
+            most = np.asarray(jax.vmap(lambda key: head.decode(head.sample(key)))(jax.random.split(key, 1024))).max(0)
+        right = bool((most < np.asarray(sizes)).all())
+        require(
+            right, f"the head must give {env.name} actions below {list(map(int, sizes))}, got {most}; take a head for {space}."
+        )
     if hasattr(space, "n"):
         right = head.num_actions in (None, space.n)
         require(right, f"the head must have {env.name}'s {space.n} actions, got {head.num_actions}; take a head for {space}.")
@@ -173,7 +182,7 @@ def _check_survival(env: Any, base: Any, keep: tuple[str, ...], redraw: tuple[st
         )
     pairs = zip(jax.tree.leaves_with_path(starts), jax.tree.leaves(states), strict=True)
     hidden = {
-        path[0].name
+        getattr(path[0], "name", getattr(path[0], "key", "a part of the state"))
         for (path, start), later in pairs
         if bool((start[:, None] == later).all()) and bool((start[:1] != start[1:]).any())
     } - {*keep, *redraw}

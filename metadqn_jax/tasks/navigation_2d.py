@@ -55,7 +55,7 @@ def navigation_2d(bins: int = 5) -> Family:
 
     whole = from_gymnax(_ENV, vary, head=held(grid([-speed] * 2, [speed] * 2, bins), HOLD))
     base = trees.strengthen(jax.tree.map(jnp.asarray, _ENV.default_params))
-    tasks = reserve(whole, jax.vmap(lambda goal: base.replace(goal=goal))(jnp.asarray(published_goals())))
+    tasks = reserve(whole, jax.vmap(lambda goal: base.replace(goal=goal))(jnp.asarray(published_goals(), float)))
 
     def optimum(key, task):
         return known_goal_return(task, bins)

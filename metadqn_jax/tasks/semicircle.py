@@ -94,7 +94,8 @@ def semicircle(source: str = "pearl", bins: int = 3, *, dense: bool = False) -> 
         return known_goal_return(task, definition.horizon, bins)
 
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(definition.episodes * definition.horizon, 1, 1))
-    return Family(tasks, RECIPE, definition.horizon, optimum, features=lambda task: task.goal, trial=trial)
+    recipe = dataclasses.replace(RECIPE, span=dataclasses.replace(RECIPE.span, steps=definition.horizon))  # whole episodes
+    return Family(tasks, recipe, definition.horizon, optimum, features=lambda task: task.goal, trial=trial)
 
 
 def known_goal_return(task: Task, horizon: int, bins: int | None = None) -> Array:
@@ -107,7 +108,7 @@ def _sides(whole, params, angles) -> TaskSplit:
     if angles is None:
         return split(whole)
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
-    goals = _on_circle(jnp.asarray(angles, jnp.float32))
+    goals = _on_circle(jnp.asarray(angles, float))
     tasks = jax.vmap(lambda goal: base.replace(goal=goal))(goals)
     train, test = (
         jax.tree.map(lambda leaf, some=some: leaf[some], tasks) for some in (slice(TRAIN_GOALS), slice(TRAIN_GOALS, None))

@@ -36,10 +36,10 @@ DERIVED: dict[str, dict[str, tuple[tuple[str, ...], Callable[..., Any]]]] = {  #
 def vary_uniform(ranges: Ranges) -> Callable[[Key, Any], Any]:
     """`vary` for `from_gymnax`: each named parameter is drawn uniformly from its range, in its default's own dtype.
 
-    ranges: {field: (low, high)}, or {field: ((low, high), …)} for a union of intervals, drawn by their lengths; a key may
-    be several fields, which then have one number. Intervals of floats are half-open, so that ranges which only touch
-    share no task; those of whole numbers and flags hold both ends. Each element of an array is drawn on its own. Fields
-    that gymnax derives from others (CartPole's total mass) are computed anew.
+    ranges: {field: (low, high)}, or {field: ((low, high), …)} for a union of intervals, drawn by their lengths, or of points
+    (low = high), all alike; a key may be several fields, which then have one number. Intervals of floats are half-open, so
+    that ranges which only touch share no task; those of whole numbers and flags hold both ends. Each element of an array is
+    drawn on its own. Fields that gymnax derives from others (CartPole's total mass) are computed anew.
 
     Raises `Misuse`, here on ranges that are none, and in `from_gymnax` on fields that the environment does not have,
     that are static, derived from others or dead, and on fractions for a whole number.
@@ -91,6 +91,8 @@ def uniform(key: Key, intervals: tuple[Interval, ...], shape: tuple[int, ...] = 
     real = jnp.issubdtype(dtype, jnp.floating)
     lows, highs = np.array(intervals, np.float32 if real else np.int32).T
     sizes = highs - lows if real else highs - lows + 1
+    if not sizes.any():  # points
+        return jnp.asarray(lows)[jax.random.randint(key, shape, 0, len(lows))].astype(dtype)
     starts = np.cumsum(sizes) - sizes
     place = jax.random.uniform(key, shape) * sizes.sum() if real else jax.random.randint(key, shape, 0, sizes.sum())
     which = jnp.sum(place[..., None] >= jnp.broadcast_to(starts[1:], (*shape, len(starts) - 1)), -1)
@@ -138,6 +140,9 @@ def _check_field(params: Any, name: str) -> None:
         field.metadata.get("pytree_node", True),
         f"{name} must be a leaf to vary from task to task, got a static field of {home}; make one environment for each value.",
     )
+    value = getattr(params, name)
+    number = isinstance(value, bool | int | float | tuple | list) or getattr(value, "dtype", np.dtype("O")).kind in "biuf"
+    require(number, f"{name} must be a number or an array to vary, got {value!r}; write a vary of your own for it.")
     reason = DEAD.get(home, {}).get(name)
     require(reason is None, f"{name} must change something to vary, but {home} never reads it ({reason}); vary another one.")
     others, _ = DERIVED.get(home, {}).get(name, ((), None))
@@ -148,8 +153,21 @@ def _check_field(params: Any, name: str) -> None:
 
 
 def _check_dtype(name: str, intervals: tuple[Interval, ...], dtype: Any) -> None:
-    bounds = [bound for interval in intervals for bound in interval]
-    whole = jnp.issubdtype(dtype, jnp.floating) or all(bound == round(bound) for bound in bounds)
+    bounds, real = [bound for interval in intervals for bound in interval], jnp.issubdtype(dtype, jnp.floating)
+    points = [low == high for low, high in intervals]
+    require(
+        not real or all(points) or not any(points),
+        f"the range of {name} must be of intervals or of points, got both in {intervals}; widen the points.",
+    )
+    whole = real or all(bound == round(bound) for bound in bounds)
     require(whole, f"the range of {name} must have whole bounds, since it is {dtype}, got {intervals}; round them.")
+    most = float(jnp.finfo(dtype).max) / 2 if real else 1 if dtype == jnp.bool_ else min(jnp.iinfo(dtype).max, 2**31 - 2)
+    least = -most if real else 0 if dtype == jnp.bool_ else max(jnp.iinfo(dtype).min, -(2**31))
+    room = real or max(bounds) - min(bounds) < 2**31 - 1
+    fits = room and min(bounds) >= least and max(bounds) <= most
+    require(
+        fits or dtype == jnp.bool_,
+        f"the range of {name} must lie within {least:g} and {most:g}, since it is {dtype}, got {intervals}; narrow it.",
+    )
     flag = dtype != jnp.bool_ or (min(bounds) >= 0 and max(bounds) <= 1)
     require(flag, f"the range of {name} must lie within 0 and 1, since it is {dtype}, got {intervals}; narrow it.")

@@ -29,8 +29,13 @@ def map_observation(distribution: TaskDistribution, change: Callable[[Task, Arra
 
 
 def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistribution:
-    """Observations times `factors`, which broadcast to them."""
-    return map_observation(distribution, lambda task, obs: obs * jnp.asarray(factors, obs.dtype))
+    """Observations times `factors`, which broadcast to them; whole numbers become real ones."""
+
+    def scaled(task, obs):
+        real = jnp.promote_types(obs.dtype, jnp.float32)
+        return obs.astype(real) * jnp.asarray(factors, real)
+
+    return map_observation(distribution, scaled)
 
 
 def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
