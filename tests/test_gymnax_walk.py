@@ -274,6 +274,13 @@ def test_ranges_that_are_none_are_refused_in_one_sentence(ranges):
         vary_uniform(ranges)(jax.random.key(7), made("CartPole-v1")[1])
 
 
+def test_a_box_that_differs_between_tasks_needs_a_head_of_its_own():
+    vary = vary_uniform({"max_torque": (0.5, 4.0)})
+    with pytest.raises(Misuse, match=r"one box of actions for all tasks[^\n]*; pass a head for the widest\.$"):
+        from_gymnax("Pendulum-v1", vary)
+    assert from_gymnax("Pendulum-v1", vary, head=grid([-2.0], [2.0], 3)).spec.head.width == 3
+
+
 def test_points_are_drawn_all_alike():
     drawn = uniform(jax.random.key(10), ((0.5, 0.5), (2.0, 2.0)), (2_000,))
     assert set(drawn.tolist()) == {0.5, 2.0}

@@ -88,7 +88,7 @@ def from_gymnax(
         isinstance(observation, jax.ShapeDtypeStruct),
         f"{env.name} must observe one array, got {jax.tree.structure(observation)}; wrap it so that it concatenates its parts.",
     )
-    head = head or _default_head(env, base)
+    head = _default_head(env, base, vary) if head is None else head
     _check_head(env, base, head)
     distribution = TaskDistribution(sample, reset, step, Spec(observation, head))
     check_distribution(distribution)
@@ -109,16 +109,27 @@ def _environment(env: Any, params: Any) -> tuple[Any, Any]:
     return env, env.default_params if params is None else params
 
 
-def _default_head(env: Any, params: Any) -> ActionHead:
+def _default_head(env: Any, params: Any, vary: Callable[[Key, Any], Any]) -> ActionHead:
     space = env.action_space(params)
     if hasattr(space, "n"):
         return discrete(int(space.n))
     if hasattr(space, "nvec"):
         return multi_discrete([int(size) for size in space.nvec])
     require(hasattr(space, "low"), f"{env.name} has the action space {space}, for which no head is usual; pass one.")
-    low, high = (np.broadcast_to(np.asarray(bound), space.shape).ravel() for bound in (space.low, space.high))
+    low, high = _bounds(space)
+    with jax.ensure_compile_time_eval():
+        drawn = [_bounds(env.action_space(vary(key, params))) for key in jax.random.split(jax.random.key(0), 4)]
+    require(
+        all(np.array_equal(bounds, (low, high)) for bounds in drawn),
+        f"the usual head needs one box of actions for all tasks, but {env.name}'s differs; pass a head for the widest.",
+    )
     head = factored(low, high, bins=5)
     return head._replace(decode=lambda action: head.decode(action).reshape(space.shape))
+
+
+def _bounds(space: Any) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.broadcast_to(np.asarray(bound), space.shape).ravel() for bound in (space.low, space.high))
+    return low, high
 
 
 def _check_head(env: Any, params: Any, head: ActionHead) -> None:
