@@ -133,6 +133,11 @@ def test_the_bayes_optimum_is_that_of_the_best_path_of_all(episodes, horizon):
     assert bayes_optimal(episodes, 3, horizon).sum() == pytest.approx(expected(paths, 3, horizon).max())
 
 
+def test_a_grid_without_goals_is_refused():
+    with pytest.raises(Misuse, match="size must be a whole number of at least 3, got 2"):
+        bayes_optimal(1, size=2)
+
+
 def test_the_bayes_optimum_of_the_published_trial():
     np.testing.assert_allclose(bayes_optimal(4), [4.0, 11.0714, 11.0714, 11.0714], atol=5e-5)
 

@@ -442,6 +442,7 @@ def test_a_bounded_box_and_a_space_of_several_choices_get_factored_heads():
         (spaces.Box(0.0, 1.0, (2,)), naf([0.0], [1.0]), r"actions float32\[2\], got float32\[1\]; take a head for Box"),
         (spaces.Box(0.0, 1.0, (2,)), multi_discrete([3, 3]), r"float32\[2\], got int32\[2\]; take"),
         (Pairs(), factored([0.0] * 2, [2.0] * 2, 3), r"int32\[2\], got float32\[2\]; take"),
+        (Pairs(), multi_discrete([4, 3]), "got some between 0 and 3; take"),
     ],
 )
 def test_a_head_for_another_space_is_refused(space, head, words, monkeypatch):
@@ -454,6 +455,13 @@ def test_a_head_for_another_space_is_refused(space, head, words, monkeypatch):
 def test_ten_thousand_actions_are_counted():
     with pytest.raises(Misuse, match=r"must have CartPole-v1's 2 actions, got 7; take a head for Discrete\(2"):
         from_gymnax("CartPole-v1", here, head=HEADS["candidates"])
+
+
+def test_actions_keep_their_dtype_in_float64():
+    with jax.enable_x64(True):
+        for head in (naf([-1.0], [1.0]), factored([-1.0], [1.0], 3)):
+            outputs = jnp.zeros(head.width, jnp.float64)
+            assert head.greedy(outputs).dtype == head.sample(jax.random.key(0)).dtype
 
 
 # --- refusals

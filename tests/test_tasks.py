@@ -14,9 +14,15 @@ from metadqn_jax.environments.navigation import DIRECTIONS, Navigation
 from metadqn_jax.environments.navigation_2d import Navigation2D
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.loops import repeat
+from metadqn_jax.programs import make_parts
 from metadqn_jax.tasks.base import sample_tasks
+from metadqn_jax.tasks.dark_room import key_to_door
 from metadqn_jax.tasks.from_gymnax import from_gymnax
+from metadqn_jax.tasks.gridnavi import gridnavi
+from metadqn_jax.tasks.navigation_2d import navigation_2d
+from metadqn_jax.tasks.semicircle import semicircle
 from metadqn_jax.tasks.splits import fingerprint, finite, reserve, separate, split, withhold
+from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import trial
 from metadqn_jax.tasks.wrappers import observe_task, observe_time, scale_observation
 
@@ -363,7 +369,7 @@ def test_a_kept_goal_survives_many_resets_and_differs_between_tasks():
 
     env, default = gymnax.make("PointRobot-misc")
     short = default.replace(max_steps_in_episode=3, dense_reward=True)
-    distribution = from_gymnax(env, same, params=short, keep=("goal",), head=PUSHES)
+    distribution = from_gymnax(env, same, params=short, keep="goal", head=PUSHES)
     (_, kept), _, _, seen, before, after = wander(11, distribution, tasks=5)
     assert seen.truncated.sum() == 5 * 15
     assert len(rows(kept["goal"])) == 5
@@ -373,6 +379,25 @@ def test_a_kept_goal_survives_many_resets_and_differs_between_tasks():
     np.testing.assert_allclose(seen.reward, -distance, atol=1e-6)  # and it is the goal that pays
     starts = after.pos[seen.truncated]
     assert len(rows(starts)) == len(starts)  # the start is drawn anew
+
+
+@pytest.mark.parametrize("build", [lambda: tabular(horizon=7), lambda: key_to_door(horizon=30), lambda: semicircle("borel")])
+def test_segments_hold_whole_episodes_at_any_horizon(build):
+    family = build()
+    assert family.recipe.span.steps == family.horizon
+
+
+@pytest.mark.parametrize("build", [navigation_2d, semicircle])
+def test_sets_of_goals_are_tasks_in_float64_too(build):
+    with jax.enable_x64(True):
+        assert build().split.test.sample(jax.random.key(0)).goal.dtype == jnp.float64
+
+
+def test_a_discount_of_one_cannot_rise():
+    tasks, recipe = tabular(2, 2, 3, episodes=2).split.train, gridnavi().trial
+    parts = make_parts(tasks, dataclasses.replace(recipe, discount=1.0))
+    with pytest.raises(Misuse, match=r"a discount that rises must be a finite number between 0 and 0.9999, got 1.0; [^\n]*\.$"):
+        parts.outer_at(jnp.int32(0))
 
 
 def test_redraw_lets_what_is_no_task_be_drawn_anew():

@@ -42,9 +42,9 @@ class _Transformer(nn.Module):
         self.places = nn.Embed(self.length, self.width)
         self.blocks = [_Block(self.width, self.heads) for _ in range(self.layers)]
 
-    def __call__(self, x, place, store):
-        """The output at x; `store(i, key, value)` gives layer i's keys and values [length] with this one in its place."""
-        u, known = self.embed(x) + self.places(place), jnp.arange(self.length) <= place
+    def __call__(self, x, steps, store):
+        """The output at x after `steps` others; `store(i, key, value)` keeps these, and gives layer i's, [length] each."""
+        u, known = self.embed(x) + self.places(steps % self.length), jnp.arange(self.length) <= steps
         for i, block in enumerate(self.blocks):
             query, key, value = block.split(u)
             u = block.merge(u, _attend(query, *store(i, key, value), known))
@@ -70,8 +70,8 @@ def _attend(query: Array, keys: Array, values: Array, known: Array) -> Array:
 def transformer(spec: Spec, *, length: int, width: int = 32, heads: int = 2, layers: int = 2) -> Memory:
     """A small causal transformer over the last transitions of a stream of up to `length` (Vaswani et al. 2017).
 
-    The step form keeps every layer's keys and values; beyond `length` transitions the last takes the place of the one before
-    it, so that a longer stream is read by its beginning. Differs from the paper: pre-norm, learned places. Raises `Misuse`.
+    The step form keeps every layer's keys and values; beyond `length` each takes the place of the oldest. Differs from the
+    paper: pre-norm, learned places. Raises `Misuse`.
     """
     for name, size in (("length", length), ("width", width), ("heads", heads), ("layers", layers)):
         check_count(name, size)
@@ -90,13 +90,13 @@ def transformer(spec: Spec, *, length: int, width: int = 32, heads: int = 2, lay
 
     def step(params, state, transition):
         keys, values, steps, _ = state
-        kept, place = [keys, values], jnp.minimum(steps, length - 1)
+        kept, place = [keys, values], steps % length
 
         def store(i, key, value):
             kept[0], kept[1] = kept[0].at[i, place].set(key), kept[1].at[i, place].set(value)
             return kept[0][i], kept[1][i]
 
-        output = module.apply({"params": params}, features(spec.head, transition), place, store)
+        output = module.apply({"params": params}, features(spec.head, transition), steps, store)
         return *kept, steps + 1, output
 
     def trace(params, stream):

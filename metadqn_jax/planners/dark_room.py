@@ -39,6 +39,8 @@ def bayes_optimal(episodes: int, size: int = 9, horizon: int = 20, once: bool = 
 def bayes_bracket(episodes: int, size: int = 9, horizon: int = 20, once: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Expected returns [episodes] of a good policy, `pinwheel`, and what none can exceed in an episode, `search_bound`.
 
+    Raises `Misuse` on even sizes.
+
     >>> [bound.round(3).tolist() for bound in bayes_bracket(episodes=5)]
     [[2.625, 6.75, 10.875, 15.0, 16.5], [2.625, 7.325, 11.625, 15.575, 16.5]]
     """

@@ -1,7 +1,7 @@
 """Distributions over tasks, and what a family of tasks brings along."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +65,10 @@ class Recipe:
     layer_norm: bool = False
     channels: tuple[int, ...] = ()  # of the 3×3 convolutions over the image that observations begin with, () for none
     last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
+
+    def with_steps(self, steps: int) -> "Recipe":
+        """The recipe with segments of so many steps, such as a whole episode's."""
+        return replace(self, span=replace(self.span, steps=steps))
 
     @property
     def env_steps(self) -> int:

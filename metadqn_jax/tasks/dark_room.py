@@ -92,5 +92,5 @@ def _family(env: DarkRoom, tasks: TaskSplit, params, trial: Recipe) -> Family:
     def features(task):
         return task.goals.ravel() / (env.size // 2) - 1.0
 
-    recipe = dataclasses.replace(RECIPE, span=dataclasses.replace(RECIPE.span, steps=horizon))  # of whole episodes
+    recipe = RECIPE.with_steps(horizon)
     return Family(tasks, recipe, horizon, optimum, features, trial)

@@ -96,7 +96,7 @@ def highway(vehicles: int = 20, continuous: bool = False, ranges: Ranges | None 
         key_start, key_plans = jax.random.split(key)
         return planned_return(key_plans, plans, task, tasks.reset(key_start, task)[0], tasks.step, horizon)
 
-    recipe = dataclasses.replace(RECIPE, span=dataclasses.replace(RECIPE.span, steps=horizon))
+    recipe = RECIPE.with_steps(horizon)
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(3 * horizon, 1, 1))
     return Family(split(tasks), recipe, horizon, optimum, places(varied), trial)
 

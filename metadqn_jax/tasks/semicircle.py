@@ -94,7 +94,7 @@ def semicircle(source: str = "pearl", bins: int = 3, *, dense: bool = False) -> 
         return known_goal_return(task, definition.horizon, bins)
 
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(definition.episodes * definition.horizon, 1, 1))
-    recipe = dataclasses.replace(RECIPE, span=dataclasses.replace(RECIPE.span, steps=definition.horizon))  # whole episodes
+    recipe = RECIPE.with_steps(definition.horizon)
     return Family(tasks, recipe, definition.horizon, optimum, features=lambda task: task.goal, trial=trial)
 
 

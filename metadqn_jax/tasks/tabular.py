@@ -64,5 +64,5 @@ def tabular(states: int = 10, actions: int = 5, horizon: int = 10, *, episodes: 
 
     base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon, noise=fitted.noise_sd)
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(episodes * horizon, 1, 1))
-    recipe = dataclasses.replace(RECIPE, span=Span(2, horizon, 20))  # segments of whole episodes
+    recipe = RECIPE.with_steps(horizon)
     return Family(split(from_gymnax(env, vary, params=base)), recipe, horizon, optimum, features, trial)

@@ -153,7 +153,8 @@ def _check_field(params: Any, name: str) -> None:
 
 
 def _check_dtype(name: str, intervals: tuple[Interval, ...], dtype: Any) -> None:
-    bounds, real = [bound for interval in intervals for bound in interval], jnp.issubdtype(dtype, jnp.floating)
+    bounds = [bound for interval in intervals for bound in interval]
+    real = jnp.issubdtype(dtype, jnp.floating)
     points = [low == high for low, high in intervals]
     require(
         not real or all(points) or not any(points),
@@ -161,13 +162,17 @@ def _check_dtype(name: str, intervals: tuple[Interval, ...], dtype: Any) -> None
     )
     whole = real or all(bound == round(bound) for bound in bounds)
     require(whole, f"the range of {name} must have whole bounds, since it is {dtype}, got {intervals}; round them.")
-    most = float(jnp.finfo(dtype).max) / 2 if real else 1 if dtype == jnp.bool_ else min(jnp.iinfo(dtype).max, 2**31 - 2)
-    least = -most if real else 0 if dtype == jnp.bool_ else max(jnp.iinfo(dtype).min, -(2**31))
-    room = real or max(bounds) - min(bounds) < 2**31 - 1
-    fits = room and min(bounds) >= least and max(bounds) <= most
+    least, most = _range_of(dtype)
     require(
-        fits or dtype == jnp.bool_,
+        least <= min(bounds) and max(bounds) <= most,
         f"the range of {name} must lie within {least:g} and {most:g}, since it is {dtype}, got {intervals}; narrow it.",
     )
-    flag = dtype != jnp.bool_ or (min(bounds) >= 0 and max(bounds) <= 1)
-    require(flag, f"the range of {name} must lie within 0 and 1, since it is {dtype}, got {intervals}; narrow it.")
+
+
+def _range_of(dtype: Any) -> tuple[float, float]:
+    """What may be drawn of a dtype: so little of the largest that an interval's length is a number too."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return -float(jnp.finfo(jnp.float32).max) / 4, float(jnp.finfo(jnp.float32).max) / 4
+    return (
+        (0, 1) if dtype == jnp.bool_ else (max(int(jnp.iinfo(dtype).min), -(2**30)), min(int(jnp.iinfo(dtype).max), 2**30 - 2))
+    )

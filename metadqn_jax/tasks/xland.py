@@ -68,7 +68,7 @@ def xland(
         key_start, key_steps = jax.random.split(key)
         return expert_return(key_steps, everywhere.reset(key_start, task)[0], env.step_env, task, horizon)
 
-    recipe = dataclasses.replace(RECIPE, span=dataclasses.replace(RECIPE.span, steps=horizon))
+    recipe = RECIPE.with_steps(horizon)
     trial = dataclasses.replace(TRIAL_RECIPE, span=Span(3 * horizon, 1, 1))
     return Family(separate(everywhere, train, test), recipe, horizon, optimum, _features, trial)
 
