@@ -30,7 +30,7 @@ from metadqn_jax.types import ActionHead, Span
 
 PATH, POINTS, STREAMS, EPISODES = RESULTS / "action_heads.json", 16, 8, 64
 STORED = {"capacity": 50_000, "minibatch": 128}  # transitions
-ITEMS = np.random.default_rng(0).uniform(-1, 1, (10_000, 8)).astype(np.float32)  # velocities; what they cost is no feature
+ITEMS = np.random.default_rng(0).uniform(-1, 1, (10_000, 8)).astype(np.float32)  # velocities
 KNOWN = np.concatenate([ITEMS, (ITEMS**2).sum(1, keepdims=True)], 1)
 
 
@@ -56,8 +56,8 @@ def gymnax_task(name, factors, redraw=()):
 
 
 def reaching_task(dimensions):
-    """(head) -> `reaching` in so many dimensions."""
-    return lambda head: with_head(reaching(dimensions), head).split.train
+    """(head) -> `reaching` in so many dimensions, turned in any way."""
+    return lambda head: with_head(reaching(dimensions, angles=None), head).split.train
 
 
 def heads(d, high, bins, around=lambda head: head):
@@ -81,14 +81,14 @@ PLACES = {
         *(999, 512, 100, 50, 0.99, 0.02, 1e-3, 0.9, 25),
     ),
     "Reacher-misc": Place(gymnax_task("Reacher-misc", 1.0, ("goal_xy",)), heads(2, 1.0, (3, 5)), 100, 256, 25, 25, 0.95, 0.1),
-    "reaching, 12 dimensions": Place(reaching_task(12), heads(12, 1.0, (3, 5)), 20, 512, 20, 40, 0.7, 1.0),
+    "reaching, 12 dimensions": Place(reaching_task(12), heads(12, 1.0, (3, 5)), 20, 512, 20, 40, 0.7, 10.0),
     "10,000 actions": Place(
         reaching_task(8),
         {
             "candidates": actions.candidates(KNOWN)._replace(decode=move),
             "one output each": actions.discrete(len(ITEMS))._replace(decode=move),
         },
-        *(20, 512, 20, 40, 0.7, 1.0),
+        *(20, 512, 20, 40, 0.7, 10.0),
     ),
 }
 

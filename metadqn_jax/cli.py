@@ -71,6 +71,8 @@ class Train:
     """Whether the network's head is split into value and advantage."""
     layer_norm: bool | None = None
     """Whether each hidden layer is normalised."""
+    film: bool | None = None
+    """Whether a context (of cavia, pearl or a memory) also scales the first hidden layer."""
     capacity: int | None = None
     """Lifetimes in the store; more than the meta-batch is off-policy."""
     chunk: int | None = None

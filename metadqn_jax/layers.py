@@ -10,16 +10,16 @@ from metadqn_jax.types import Array
 
 
 class DenseLayers(nn.Module):
-    """Dense layers, each followed by LayerNorm (if asked) and the activation."""
+    """Dense layers, each followed by LayerNorm (if asked) and the activation; `gain` scales the units of the first."""
 
     sizes: Sequence[int]
     activation: Callable
     layer_norm: bool
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, gain=1.0):
         for size in self.sizes:
-            x = nn.Dense(size)(x)
+            x, gain = gain * nn.Dense(size)(x), 1.0
             x = nn.LayerNorm()(x) if self.layer_norm else x
             x = self.activation(x)
         return x

@@ -15,7 +15,7 @@ from metadqn_jax.types import ActionHead, Array, Key, Params, QNetwork, Spec, im
 
 
 class _QModule(nn.Module):
-    """torso → head, or torso → value + centred advantage. The context joins what the dense layers read."""
+    """torso → head, or torso → value + centred advantage. The context joins what the dense layers read, and may scale it."""
 
     head: ActionHead
     image: Sequence[int]
@@ -24,12 +24,14 @@ class _QModule(nn.Module):
     activation: Callable
     dueling: bool
     layer_norm: bool
+    film: bool
 
     @nn.compact
     def __call__(self, obs, context):
         x = Seen(self.image, self.channels, self.activation, name="torso_image")(obs)
         x = x if context is None else jnp.concatenate([x, context])
-        x = DenseLayers(self.hidden, self.activation, self.layer_norm, name="torso")(x)
+        gain = 1.0 + nn.Dense(self.hidden[0], use_bias=False, name="torso_gain")(context) if self.film else 1.0
+        x = DenseLayers(self.hidden, self.activation, self.layer_norm, name="torso")(x, gain)
         if not self.dueling:
             return self.head.outputs(self.param, nn.Dense(self.head.width, name="head")(x))
         bins = 1 if self.head.support is None else self.head.support.bins
@@ -46,10 +48,13 @@ def mlp(
     dueling: bool = False,
     layer_norm: bool = False,
     context: int = 0,
+    film: bool = False,
 ) -> QNetwork:
     """A multilayer perceptron over the flattened observation; with `dueling`, Wang et al. 2016, eq. 9.
 
-    `context` is the size of the vector that a learner appends to the observation, 0 for none. Raises `Misuse`.
+    `context` is the size of the vector that a learner appends to the observation, 0 for none. With `film` it also scales
+    each unit of the first layer, by 1 + a linear map of it (Perez et al. 2018, eq. 3), so that it can multiply what is
+    observed: turn it, or change its sign. Raises `Misuse`.
 
     >>> import jax
     >>> from metadqn_jax.actions import discrete
@@ -57,7 +62,7 @@ def mlp(
     >>> network.apply(network.init(jax.random.key(0)), jnp.zeros(4), None).shape
     (2,)
     """
-    return _network(spec, (), hidden, activation, dueling, layer_norm, context)
+    return _network(spec, (), hidden, activation, dueling, layer_norm, context, film)
 
 
 def cnn(
@@ -69,6 +74,7 @@ def cnn(
     dueling: bool = False,
     layer_norm: bool = False,
     context: int = 0,
+    film: bool = False,
 ) -> QNetwork:
     """3×3 convolutions over an observation [height, width, channels], or over the image that it begins with, then dense layers.
 
@@ -81,7 +87,7 @@ def cnn(
     (3,)
     """
     require(len(channels) > 0, "a CNN needs at least one convolution, got channels=(); use mlp instead.")
-    return _network(spec, channels, hidden, activation, dueling, layer_norm, context)
+    return _network(spec, channels, hidden, activation, dueling, layer_norm, context, film)
 
 
 class _Scorer(nn.Module):
@@ -149,14 +155,16 @@ def scorer(
     return QNetwork(init, apply, tuple(context), chosen)
 
 
-def reader(spec: Spec, context: tuple[int, ...] | None, *, channels: Sequence[int] = (), **shape: Any) -> QNetwork:
+def reader(
+    spec: Spec, context: tuple[int, ...] | None, *, channels: Sequence[int] = (), film: bool = False, **shape: Any
+) -> QNetwork:
     """A network of a recipe's `shape` that reads such a context: `scorer` for one row for each action, else `cnn` or `mlp`.
 
-    A `cnn` where there are `channels` of convolutions. Raises `Misuse`.
+    A `cnn` where there are `channels` of convolutions; `film` is of no use but to a context that is a vector. Raises `Misuse`.
     """
     if context is not None and len(context) == 2:
         return scorer(spec, context=context, channels=channels, **shape)
-    sizes: dict[str, Any] = {**shape, "context": 0 if context is None else context[0]}
+    sizes: dict[str, Any] = {**shape, "film": film and context is not None, "context": 0 if context is None else context[0]}
     return cnn(spec, channels=channels, **sizes) if channels else mlp(spec, **sizes)
 
 
@@ -171,16 +179,21 @@ def _check_sizes(spec: Spec, channels: Sequence[int], hidden: Sequence[int]) -> 
     )
 
 
-def _network(spec, channels, hidden, activation, dueling, layer_norm, context) -> QNetwork:
+def _network(spec, channels, hidden, activation, dueling, layer_norm, context, film) -> QNetwork:
     _check_sizes(spec, channels, hidden)
     check_count("context", context, least=0)
+    require(
+        not film or (context > 0 and len(hidden) > 0),
+        f"film needs a context and a hidden layer that it scales, got context={context} and hidden={tuple(hidden)}; set "
+        "film=False.",
+    )
     bins = 1 if spec.head.support is None else spec.head.support.bins
     require(
         not dueling or spec.head.width % bins == 0,
         f"a dueling network needs a head with {bins} outputs, those of its support, for each action, got {spec.head.width} in "
         "all; set dueling=False.",
     )
-    module = _QModule(spec.head, image_of(spec) or (), tuple(channels), tuple(hidden), activation, dueling, layer_norm)
+    module = _QModule(spec.head, image_of(spec) or (), tuple(channels), tuple(hidden), activation, dueling, layer_norm, film)
 
     def init(key: Array):
         obs = jnp.zeros(spec.observation.shape, spec.observation.dtype)

@@ -26,7 +26,7 @@ def recipe_of(family: Family, options: Any) -> Recipe:
     named = {"outer_steps": options.steps}
     rates, sizes = (
         ("inner_rate", "outer_rate", "discount", "query_epsilon"),
-        ("inner_steps", "meta_batch", "fresh", "capacity", "hidden", "dueling", "layer_norm"),
+        ("inner_steps", "meta_batch", "fresh", "capacity", "hidden", "dueling", "layer_norm", "film"),
     )
     for name in rates + sizes:
         named[name] = getattr(options, name)

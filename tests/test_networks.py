@@ -101,6 +101,36 @@ def test_the_context_joins_the_first_dense_layer(make, of):
     assert np.abs(moved).min() > 0
 
 
+def test_film_scales_the_first_layer_by_the_context():
+    spec = Spec(jax.ShapeDtypeStruct((3,), jnp.float32), discrete(2))
+    plain, film = mlp(spec, context=2), mlp(spec, context=2, film=True)
+    params = film.init(jax.random.key(0))
+    kernel = params.pop("torso_gain")["kernel"]  # without a bias: a context of zero scales nothing
+    assert kernel.shape == (2, 64)
+    assert np.asarray(kernel).std() > 0
+    obs, context = jnp.array([0.3, -0.2, 0.5]), jnp.array([1.0, 0.0])
+    expected = plain.apply(params, obs, 0 * context)
+    np.testing.assert_allclose(film.apply({**params, "torso_gain": {"kernel": kernel}}, obs, 0 * context), expected)
+    flips = {"kernel": jnp.stack([jnp.full(64, -2.0), jnp.zeros(64)])}  # a gain of −1
+    first = jax.tree.map(jnp.negative, params["torso"]["Dense_0"])
+    flipped = {**params, "torso": {**params["torso"], "Dense_0": first}}
+    want = plain.apply(flipped, obs, context)
+    np.testing.assert_allclose(film.apply({**params, "torso_gain": flips}, obs, context), want, rtol=1e-5)
+
+
+def test_film_is_left_out_where_a_network_reads_no_vector():
+    spec = Spec(jax.ShapeDtypeStruct((3,), jnp.float32), discrete(2))
+    assert "torso_gain" in reader(spec, (4,), film=True).init(jax.random.key(0))
+    assert "torso_gain" not in reader(spec, None, film=True).init(jax.random.key(0))
+    reader(spec, (2, 4), film=True).init(jax.random.key(0))  # a scorer's context has a row for each action
+
+
+@pytest.mark.parametrize("options", [{"film": True}, {"film": True, "context": 2, "hidden": ()}])
+def test_film_needs_a_context_and_a_layer(options):
+    with pytest.raises(Misuse, match="film needs a context and a hidden layer that it scales, got .*; set film=False"):
+        mlp(Spec(jax.ShapeDtypeStruct((3,), jnp.float32), discrete(2)), **options)
+
+
 def test_convolutions_are_those_of_xla():
     network, params = build(cnn, IMAGE, channels=(3,), hidden=())
     obs = observation(IMAGE)

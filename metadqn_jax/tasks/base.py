@@ -63,6 +63,7 @@ class Recipe:
     hidden: tuple[int, ...] = (64, 64)
     dueling: bool = False
     layer_norm: bool = False
+    film: bool = False  # whether what a network reads besides the observation also scales its first layer
     channels: tuple[int, ...] = ()  # of the 3×3 convolutions over the image that observations begin with, () for none
     last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
 
@@ -78,7 +79,7 @@ class Recipe:
     @property
     def shape(self) -> dict[str, Any]:
         """The Q-network's, as arguments of `networks.reader`."""
-        return {name: getattr(self, name) for name in ("channels", "hidden", "dueling", "layer_norm")}
+        return {name: getattr(self, name) for name in ("channels", "hidden", "dueling", "layer_norm", "film")}
 
 
 class Family(NamedTuple):
