@@ -85,11 +85,13 @@ def learn(pulls, arms, column, options):
     entry = LEARNERS["rl2"]
     family = entry.prepare(bernoulli_bandit(arms, pulls))
     recipe = dataclasses.replace(family.recipe, **({"outer_steps": 2, "meta_batch": 4} if options.quick else {}))
-    learner, tested = learners_of(entry, family, recipe)
-    program = programs.make_program(family, learner, tested, recipe, judge=entry.judge)
+    learner, _ = learners_of(entry, family, recipe)
+    program = programs.make_program(family, learner, recipe, judge=entry.judge)
 
     def evaluate(key, slow):
-        return {"returns": returns(key, tested, slow, family, "test", min(options.tasks, MOST_PULLS // pulls))}
+        return {
+            "returns": returns(key, learner(recipe.inner_steps), slow, family, "test", min(options.tasks, MOST_PULLS // pulls))
+        }
 
     label = f"{pulls} pulls of {arms} arms"
     table = trained(label, program._replace(evaluate=evaluate), options.seeds, recipe.outer_steps)

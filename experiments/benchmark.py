@@ -143,9 +143,9 @@ def memories(names, trials, seconds):
     print("memory          acting CPU-s  training step CPU-s  ratio  env steps/CPU-s")
     for name in names:
         recipe = dataclasses.replace(family.recipe, meta_batch=trials, hidden=(64, 64))
-        learner, _ = learners_of(entry, family, recipe, memory=name)
+        learner = learners_of(entry, family, recipe, memory=name)[0](recipe.inner_steps)
         explore = programs.make_explore(recipe)
-        program = programs.make_program(family, learner, learner, recipe, judge=entry.judge)
+        program = programs.make_program(family, lambda steps, learner=learner: learner, recipe, judge=entry.judge)
         state = jax.jit(program.trainer.init)(jax.random.key(0))
 
         def act(key, state, learner=learner, explore=explore, span=recipe.span):

@@ -97,7 +97,7 @@ def adapt(name, options):
 
 def run(family, recipe, learner, candidates, tasks, seeds):
     """{f"{side}/{label}/{candidate}": returns [seeds, tasks, steps], "random", "optimum"}, after training where one learns."""
-    program = programs.make_program(family, *[learner or candidates["DQN from scratch"][0]] * 2, recipe)
+    program = programs.make_program(family, lambda steps: learner or candidates["DQN from scratch"][0], recipe)
     sizes: dict[str, Any] = {"span": recipe.span, "explore": programs.make_explore(recipe), "horizon": family.horizon}
 
     def evaluate(key, slow):

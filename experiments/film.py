@@ -124,8 +124,10 @@ def main(options: Options) -> None:
     learner, tested = learners_of(entry, family, recipe)
     tasks = sample_tasks(jax.random.key(0), family.split.test, options.task + 1)
     task = jax.tree.map(lambda leaf: leaf[-1], tasks)
-    program = programs.make_program(family, learner, tested, recipe, judge=by_segments)
-    table = trained(options.learner, program._replace(evaluate=moves(tested, family, recipe, task)), 1, steps)
+    program = programs.make_program(family, learner, recipe, tested=tested, judge=by_segments)
+    table = trained(
+        options.learner, program._replace(evaluate=moves(tested(recipe.inner_steps), family, recipe, task)), 1, steps
+    )
     films = {}
     for when in ("unadapted", "adapted"):
         worlds, obs, rewards = jax.tree.map(lambda leaf: leaf[0], table[when])

@@ -35,9 +35,9 @@ def rl2(label, family, options, *, memory=None, **changes):
     began, entry = time.process_time(), LEARNERS["rl2"]
     family = entry.prepare(family)
     recipe = dataclasses.replace(family.recipe, **changes, **({"outer_steps": 2, "meta_batch": 4} if options.quick else {}))
-    learners = learners_of(entry, family, recipe, memory=memory)
+    learner, _ = learners_of(entry, family, recipe, memory=memory)
     tasks, steps = 8 if options.quick else options.tasks, recipe.outer_steps
-    program = programs.make_program(family, *learners, recipe, judge=entry.judge, tasks=tasks)
+    program = programs.make_program(family, learner, recipe, judge=entry.judge, tasks=tasks)
 
     table = trained(label, program, options.seeds, steps)
     episodes = np.asarray(table["returns"])

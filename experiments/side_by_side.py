@@ -94,9 +94,11 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     recipe, trial = (dataclasses.replace(one.recipe, outer_steps=steps) for one in (trained_on, tried))
     learner, _ = learners_of(entry, trained_on, recipe)
     candidates = CANDIDATES.get(learner_name, [{}])
-    tested = [learners_of(entry, tried, dataclasses.replace(trial, **changes))[1] for changes in candidates]
-    judge = entry.judge(trial, programs.make_explore(trial), family.horizon)
-    program = programs.make_program(trained_on, learner, tested[0], recipe, judge=entry.judge)
+    judge, tested = entry.judge(trial, programs.make_explore(trial), family.horizon), []
+    for changes in candidates:
+        changed = dataclasses.replace(trial, **changes)
+        tested.append(learners_of(entry, tried, changed)[1](changed.inner_steps))
+    program = programs.make_program(trained_on, learner, recipe, judge=entry.judge)
     program = program._replace(evaluate=judged(judge, trained_on, tested, tasks, held))
     table = trained(learner_name, program, seeds, steps)
     scores = [table[f"train/{i}"][..., 1:].mean() for i in range(len(tested))]

@@ -41,7 +41,7 @@ def main(options):
         def learner(steps):
             return maml(network, inner=inner, outer=outer, rate=hyper["rate"], steps=steps)
 
-        return programs.make_program(family, learner(recipe.inner_steps), learner(1), recipe, tasks=tasks, steps=STEPS)
+        return programs.make_program(family, learner, recipe, tasks=tasks, steps=STEPS)
 
     began = time.process_time()
     table = sweep(train, {"rate": RATES}, range(options.seeds), steps=steps, chunk=max(1, steps // 10), progress=say)

@@ -136,12 +136,12 @@ def train(row, places, tasks, seeds, changes):
     memory, trained_at, recipe_changes = LEARNED[row]
     entry, family = LEARNERS["rl2"], in_trials(tabular(episodes=trained_at))
     recipe = dataclasses.replace(family.recipe, **{**recipe_changes, **changes})
-    learner, tested = learners_of(entry, family, recipe, memory=memory)
+    learner, _ = learners_of(entry, family, recipe, memory=memory)
 
     def evaluate(key, slow):
-        return {str(n): returns(key, tested, slow, place, tasks) for n, place in places.items()}
+        return {str(n): returns(key, learner(recipe.inner_steps), slow, place, tasks) for n, place in places.items()}
 
-    program = programs.make_program(family, learner, tested, recipe, judge=entry.judge)._replace(evaluate=evaluate)
+    program = programs.make_program(family, learner, recipe, judge=entry.judge)._replace(evaluate=evaluate)
     steps = recipe.outer_steps
     table = trained(row, program, seeds, steps)
     return {n: (table[str(n)], {"recipe": dataclasses.asdict(recipe)}) for n in places}

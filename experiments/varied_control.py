@@ -51,13 +51,13 @@ def run(name, learner_name, options):
     recipe = dataclasses.replace(recipe, outer_steps=max(1, BUDGET // per_step) if trains else 1)
     learner, tested = learners_of(entry, families[0], recipe)
     judge = entry.judge(recipe, programs.make_explore(recipe), families[0].horizon)
-    program = programs.make_program(families[0], learner, tested, recipe, judge=entry.judge)
+    program = programs.make_program(families[0], learner, recipe, tested=tested, judge=entry.judge)
 
     def evaluate(key, slow):  # tasks of both sides side by side: only how they are drawn differs
         keys = jax.random.split(key, 5)
         drawn = zip(keys[:2], families, strict=True)
         held = trees.join(*(sample_tasks(key_tasks, family.split.test, tasks) for key_tasks, family in drawn))
-        returns = judge.returns(keys[2], tested, slow, test, held, judge.points, episodes=1)
+        returns = judge.returns(keys[2], tested(judge.steps), slow, test, held, judge.points, episodes=1)
         optimum = optimal_returns(keys[4], families[0].optimum, held, episodes=1)
         return {"returns": returns, "random": judge.random(keys[3], test, held), "optimum": optimum}
 

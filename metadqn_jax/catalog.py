@@ -3,6 +3,7 @@
 With `options` and `cli`, the only place that maps names to factories.
 """
 
+import functools
 from collections.abc import Callable
 
 from metadqn_jax import entries, networks, programs
@@ -106,7 +107,10 @@ LEARNERS = {
         entries.of_varibad,
         memory="gru",
         context=lambda _: (10,),
-        **{**_lives, "prepare": entries.changed(in_trials, query_epsilon=1.0, last_epsilon=0.5)},  # it decodes only what it saw
+        **{
+            **_lives,
+            "prepare": entries.changed(in_trials, memory="gru", query_epsilon=1.0, last_epsilon=0.5),
+        },  # see `of_varibad`
     ),
     "pearl": entries.alike(
         "a posterior over tasks, acting on draws",
@@ -154,12 +158,14 @@ LEARNERS = {
 
 def learners_of(
     entry: Entry, family: Family, recipe: Recipe, *, memory: str | None = None, choices: dict | None = None
-) -> tuple[MetaLearner, MetaLearner]:
-    """An entry's learner as it is trained and as it is judged, on a family that is prepared for it. Raises `Misuse`."""
+) -> tuple[Callable[[int], MetaLearner], Callable[[int], MetaLearner]]:
+    """An entry's learner as it is trained and as it is judged, on a family that is prepared for it. Raises `Misuse`.
+
+    Both are functions of the number of gradient steps each time that it adapts.
+    """
     spec, name = family.split.train.spec, memory or (entry.memory and recipe.memory) or entry.memory
     held = None if name is None else check_name("memory", name, MEMORIES)(spec, recipe.span.transitions)
     network = networks.reader(spec, entry.context(held), **recipe.shape)
     parts = programs.make_parts(family.split.train, recipe, lambda spec: network, held)
-    adapting = entry.judge(recipe, programs.make_explore(recipe), family.horizon).steps
-    choices = choices or {}
-    return entry.trained(parts, recipe.inner_steps, **choices), entry.tested(parts, adapting, **choices)
+    given = choices or {}
+    return functools.partial(entry.trained, parts, **given), functools.partial(entry.tested, parts, **given)

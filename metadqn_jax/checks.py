@@ -1,6 +1,8 @@
 """Checks that fail while something is built, each in one sentence: what was expected, what came, what to change."""
 
+import difflib
 import importlib
+import inspect
 import math
 import numbers
 from typing import Any
@@ -40,14 +42,31 @@ def check_real(name: str, value: Any, least: float = 0.0, most: float = math.inf
         inside = math.isfinite(value) and least <= value <= most
     except TypeError:
         inside = False
-    bounds = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
-    require(inside, f"{name} must be a finite number {bounds}, got {value!r}; change {name}.")
+    bounds = "" if least == -math.inf else f" at least {least:g}" if most == math.inf else f" between {least:g} and {most:g}"
+    require(inside, f"{name} must be a finite number{bounds}, got {value!r}; change {name}.")
     return value
+
+
+def check_callable(name: str, value: Any, takes: str) -> None:
+    """A function of the arguments that `takes` names, a, b, …; raises `Misuse` otherwise, as on one that only makes such."""
+    count = len(takes.split(","))
+    try:
+        inspect.signature(value).bind(*range(count))
+        fits = True
+    except TypeError:
+        fits = False
+    except ValueError:  # a builtin that does not say what it takes
+        fits = True
+    got = getattr(value, "__name__", repr(value))
+    cure = f"call it first, as in {name}={got}(...)" if callable(value) else "give a function"
+    require(fits, f"{name} must be a function of ({takes}), got {got}; {cure}.")
 
 
 def check_name(kind: str, name: str, table: Any) -> Any:
     """The entry of `table` called `name`; raises `Misuse` listing the names that exist."""
-    require(name in table, f"unknown {kind} {name!r}; choose one of: {', '.join(sorted(table))}.")
+    near = difflib.get_close_matches(str(name), table, 1)
+    cure = f"did you mean {near[0]!r}? There are: " if near else "choose one of: "
+    require(isinstance(name, str) and name in table, f"unknown {kind} {name!r}; {cure}{', '.join(sorted(table))}.")
     return table[name]
 
 
@@ -57,7 +76,9 @@ def check_installed(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.split(".")[0]
-        raise Misuse(f'{package} must be installed, got no module {error.name}; pip install "metadqn_jax[{extra}]".') from error
+        raise Misuse(
+            f'{package} must be installed, got no module {error.name}; pip install ".[{extra}]" in the repository.'
+        ) from error
 
 
 def describe(tree: Any) -> str:

@@ -54,7 +54,7 @@ class Train:
     segment_steps: int | None = None
     """Environment steps of a stream in the support, and again in the query."""
     discount: float | None = None
-    """Discount of both TD losses."""
+    """Discount of both TD losses, from the beginning to the end."""
     query_epsilon: float | None = None
     """Exploration rate of the query, at the start if the recipe lowers it; the support's is 1."""
     cvar: float | None = None

@@ -111,7 +111,10 @@ def of_pearl(parts: Parts, steps: int) -> MetaLearner:
 
 
 def of_varibad(parts: Parts, steps: int) -> MetaLearner:
-    """VariBAD on trials as long as the recipe's span."""
+    """VariBAD on trials as long as the recipe's span.
+
+    It decodes only what it saw, and so explores; its belief is a vector, whatever memory serves RL² best.
+    """
     moments = min(8, parts.recipe.span.segments)
     return varibad(parts.network, parts.memory, parts.spec, weight=3.0, moments=moments, **_in_a_trial(parts))
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from metadqn_jax.checks import check_count, require
+from metadqn_jax.checks import check_callable, check_count, require
 from metadqn_jax.layers import DenseLayers, Seen
 from metadqn_jax.types import ActionHead, Array, Key, Params, QNetwork, Spec, image_of
 
@@ -86,7 +86,10 @@ def cnn(
     >>> network.apply(network.init(jax.random.key(0)), jnp.zeros(402), None).shape
     (3,)
     """
-    require(len(channels) > 0, "a CNN needs at least one convolution, got channels=(); use mlp instead.")
+    require(
+        not isinstance(channels, Sequence) or len(channels) > 0,
+        "a CNN needs at least one convolution, got channels=(); use mlp instead.",
+    )
     return _network(spec, channels, hidden, activation, dueling, layer_norm, context, film)
 
 
@@ -169,7 +172,11 @@ def reader(
 
 
 def _check_sizes(spec: Spec, channels: Sequence[int], hidden: Sequence[int]) -> None:
+    require(
+        isinstance(spec, Spec), f"a network is built for a Spec, got a {type(spec).__name__}; give family.split.train.spec."
+    )
     for name, sizes in (("channels", channels), ("hidden", hidden)):
+        require(isinstance(sizes, Sequence), f"{name} must be a sequence of sizes, got {sizes!r}; give ({sizes},).")
         for size in sizes:
             check_count(name, size)
     require(
@@ -182,6 +189,7 @@ def _check_sizes(spec: Spec, channels: Sequence[int], hidden: Sequence[int]) -> 
 def _network(spec, channels, hidden, activation, dueling, layer_norm, context, film) -> QNetwork:
     _check_sizes(spec, channels, hidden)
     check_count("context", context, least=0)
+    check_callable("activation", activation, "x")
     require(
         not film or (context > 0 and len(hidden) > 0),
         f"film needs a context and a hidden layer that it scales, got context={context} and hidden={tuple(hidden)}; set "

@@ -1,6 +1,7 @@
 """How the command line's options become a program."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metadqn_jax import programs
@@ -30,6 +31,8 @@ def recipe_of(family: Family, options: Any) -> Recipe:
     )
     for name in rates + sizes:
         named[name] = getattr(options, name)
+    if options.discount is not None:
+        named["last_discount"] = options.discount  # what was asked for does not change on the way
     span = {"steps": options.segment_steps, "streams": options.streams}
     changed = dataclasses.replace(family.recipe.span, **{name: value for name, value in span.items() if value is not None})
     return dataclasses.replace(
@@ -38,13 +41,16 @@ def recipe_of(family: Family, options: Any) -> Recipe:
 
 
 class Chosen(NamedTuple):
-    """What options name: the family as the learner sees it, its recipe, the learner as it is trained and as it is tested."""
+    """What options name: the family as the learner sees it, its recipe, the learner as it is trained and as it is tested.
+
+    Both are functions of the number of gradient steps each time that it adapts.
+    """
 
     entry: Entry
     family: Family
     recipe: Recipe
-    trained: MetaLearner
-    tested: MetaLearner
+    trained: Callable[[int], MetaLearner]
+    tested: Callable[[int], MetaLearner]
 
 
 def choose(options: Any) -> Chosen:
@@ -62,7 +68,9 @@ def choose(options: Any) -> Chosen:
 
 def build(options: Any, *, tasks: int, steps: tuple[int, ...] | None = None) -> tuple[Program, Recipe]:
     """The program that the options name, and its recipe. Raises `Misuse`."""
-    entry, family, recipe, *learners = choose(options)
+    entry, family, recipe, trained, tested = choose(options)
     sizes: dict[str, Any] = {"chunk": options.chunk, "tasks": tasks, "steps": steps}
     objective = None if options.cvar is None else cvar(options.cvar)
-    return programs.make_program(family, *learners, recipe, judge=entry.judge, objective=objective, **sizes), recipe
+    return programs.make_program(
+        family, trained, recipe, tested=tested, judge=entry.judge, objective=objective, **sizes
+    ), recipe

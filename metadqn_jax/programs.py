@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metadqn_jax import td
-from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.checks import check_count, check_real, is_traced, require
 from metadqn_jax.evaluation import Judge, by_steps, optimal_returns
 from metadqn_jax.explore import annealed, by_segment
 from metadqn_jax.learners.base import MetaLearner
@@ -57,6 +57,14 @@ def make_parts(
     network: `(spec) -> QNetwork`, by default a `reader` of no context, of the recipe's shape.
     """
     head = distribution.spec.head
+    if recipe.last_discount is not None:
+        check_real("a discount that rises", recipe.discount, most=0.9999)
+        check_real("last_discount", recipe.last_discount, most=0.9999)
+        require(
+            is_traced(recipe.discount) or is_traced(recipe.last_discount) or recipe.discount <= recipe.last_discount,
+            f"a discount must rise to its last_discount, got {recipe.discount!r} and {recipe.last_discount!r}; raise "
+            "last_discount, or set it to None.",
+        )
 
     def loss(trace, discount=recipe.discount):
         return td.temporal_difference(
@@ -76,11 +84,9 @@ def make_parts(
     return Parts(built, *losses, recipe, spec, memory, outer_at)
 
 
-def _rising(recipe: Recipe, step: Array) -> Array:
+def _rising(recipe: Any, step: Array) -> Array:
     """The discount at an outer step: its horizon 1 / (1 − γ) rises linearly from half to nine tenths of the run."""
-    highest = check_real("last_discount", recipe.last_discount, most=0.9999)
-    check_real("a discount that rises", recipe.discount, most=0.9999)
-    first, last = 1 / (1 - recipe.discount), 1 / (1 - highest)
+    first, last = 1 / (1 - recipe.discount), 1 / (1 - recipe.last_discount)
     share = jnp.clip((step / recipe.outer_steps - 0.5) / 0.4, 0.0, 1.0)
     return 1 - 1 / (first + share * (last - first))
 
@@ -116,10 +122,10 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
 
 def make_program(
     family: Family,
-    learner: MetaLearner,
-    tested: MetaLearner,
+    learner: Callable[[int], MetaLearner],
     recipe: Recipe,
     *,
+    tested: Callable[[int], MetaLearner] | None = None,
     judge: Callable[[Recipe, Callable, int], Judge] = by_steps,
     chunk: int = 8,
     objective: Callable[[Array], Array] | None = None,
@@ -127,18 +133,32 @@ def make_program(
     episodes: int = 4,
     steps: tuple[int, ...] | None = None,
 ) -> Program:
-    """`learner` trained on the family's train tasks; `tested`, which shares its slow state, judged on held-out tasks.
+    """A learner trained on the family's train tasks, and judged on held-out tasks.
 
-    judge: how adaptation is measured, by default after gradient steps on one support batch; `tested` then takes one of
-    them each time it adapts.   steps: how often the judge measures, by default its own points.   evaluate gives
-    {"returns": [tasks, points], "random": [tasks], "optimum": [tasks]}, each the mean of `episodes` episodes; `watch` looks
-    at 32 train tasks, one episode each.   chunk, objective: see `make_trainer`.
+    learner: `(inner_steps) -> MetaLearner`: it is trained with the recipe's, and judged with as many as the judge counts by.
+    tested: the same of another learner, which shares its slow state and is judged in its place.
+    judge: how adaptation is measured, by default after gradient steps on one support batch, one each time that it adapts.
+    steps: how often the judge measures, by default its own points.   chunk, objective: see `make_trainer`.
+    evaluate gives {"returns": [tasks, points], "random": [tasks], "optimum": [tasks]}, each the mean of `episodes` episodes;
+    `watch` looks at 32 train tasks, one episode each. Raises `Misuse` on a learner that is built already.
+
+    >>> from metadqn_jax.learners.reptile import reptile
+    >>> from metadqn_jax.tasks.navigation import navigation
+    >>> family = navigation()
+    >>> network, inner, _, recipe, *_ = make_parts(family.split.train, family.recipe)
+    >>> make_program(family, lambda steps: reptile(network, inner=inner, rate=0.3, steps=steps), recipe).points
+    (0, 1, 2, 3, 5, 10)
     """
+    for one in (learner, tested):
+        require(
+            one is None or callable(one),
+            f"a program needs a function (inner_steps) -> MetaLearner, got {type(one).__name__}; pass lambda steps: learner.",
+        )
     check_count("tasks", tasks)
     check_count("episodes", episodes)
     explore = make_explore(recipe)
     trainer = make_trainer(
-        learner,
+        learner(recipe.inner_steps),
         family.split.train,
         recipe.span,
         explore=explore,
@@ -151,8 +171,9 @@ def make_program(
     )
     judged = judge(recipe, explore, family.horizon)
     points = judged.points if steps is None else steps
-    evaluate = _evaluation(family, tested, judged, points, tasks, episodes)
-    return Program(trainer, evaluate, _look(family, tested, judged), judged.unit, points)
+    tried = (tested or learner)(judged.steps)
+    evaluate = _evaluation(family, tried, judged, points, tasks, episodes)
+    return Program(trainer, evaluate, _look(family, tried, judged), judged.unit, points)
 
 
 def _evaluation(family, tested, judge, points, tasks, episodes):

@@ -53,7 +53,10 @@ def load_config(folder: pathlib.Path) -> dict:
 
 
 class Trained(NamedTuple):
-    """A run to go on with in Python: the family as its learner sees it, the recipe, the learner as it is judged, its state."""
+    """A run to go on with in Python: the family as its learner sees it, the recipe, the learner as it adapts, its state.
+
+    Each time that it adapts, the learner takes the gradient steps that it was trained with.
+    """
 
     family: Family
     recipe: Recipe
@@ -70,10 +73,12 @@ def load(folder: Any) -> Trained:
         entry, family, recipe, trained, tested = choose(options)
     except (AttributeError, KeyError, TypeError) as error:
         raise Misuse(f"config.json must hold this version's options, got an error on {error}; train again.") from error
-    program = make_program(family, trained, tested, recipe, judge=entry.judge)
+    program = make_program(family, trained, recipe, tested=tested, judge=entry.judge)
     like = jax.eval_shape(program.trainer.init, jax.random.key(0))
     identity = {name: config[name] for name in ("options", "recipe")}
-    return Trained(family, recipe, tested, checkpoints.restore(folder / "checkpoints", like, identity)[1].slow)
+    return Trained(
+        family, recipe, tested(recipe.inner_steps), checkpoints.restore(folder / "checkpoints", like, identity)[1].slow
+    )
 
 
 def train(
@@ -132,12 +137,17 @@ def evaluate(folder: pathlib.Path, program: Program, slow: Any, facts: dict, *, 
     references = {name: float(judged[name].mean()) for name in ("random", "optimum")}
     facts = {**facts, "num_tasks": len(judged["returns"])}
     result = report.evaluation(judged["returns"], program.points, program.unit, **references, **facts)
-    write(folder / "evaluation.json", json.dumps(result, indent=1))
+    write(folder / "evaluation.json", json.dumps(as_json(result), indent=1, allow_nan=False))
     title = f"{facts['learner']} on {facts['tasks']}: {result['num_tasks']} held-out tasks, 95 % interval"
     path, curves = folder / "figures" / "adaptation.png", {facts["learner"]: result}
     axis = AXES[program.unit]
     figures.adaptation(path, curves, program.points, title=title, references=references, xlabel=axis)
     return result
+
+
+def as_json(result: dict) -> dict:
+    """The result as JSON can say it: null for a bound that nobody knows."""
+    return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in result.items()}
 
 
 def write(path: pathlib.Path, text: str, append: bool = False) -> None:

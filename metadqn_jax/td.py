@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count, check_real, is_traced, require
+from metadqn_jax.checks import check_callable, check_count, check_real, is_traced, require
 from metadqn_jax.types import ActionHead, Array, Outputs, Transition
 
 
@@ -46,6 +46,9 @@ def temporal_difference(
     >>> loss = temporal_difference(discrete(2), select=greedy, target=one_step(0.9), regression=squared)
     """
     check_real("reward_scale", reward_scale)
+    check_callable("select", select, "head")
+    check_callable("target", target, "rewards, values, terminated, truncated")
+    check_callable("regression", regression, "head")
     choose, regress = select(head), regression(head)
 
     def loss(views: Views, stream: Transition) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from metadqn_jax import replay, trees
-from metadqn_jax.checks import check_count, check_real, require
+from metadqn_jax.checks import check_callable, check_count, check_real, is_traced, require
 from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow
 from metadqn_jax.living import live
 from metadqn_jax.loops import in_chunks, largest_chunk, sum_over_chunks
@@ -65,6 +65,13 @@ def make_trainer(
         capacity >= max(fresh, meta_batch),
         f"the store must hold a meta-batch of {meta_batch} and {fresh} fresh lifetimes, got capacity {capacity}; raise it.",
     )
+    check_callable("explore", explore, "outer_step, segment, step")
+    require(
+        hasattr(optimizer, "init") and hasattr(optimizer, "update"),
+        f"the optimizer must be an optax.GradientTransformation, got {optimizer!r}; give optax.adam(1e-3), say.",
+    )
+    if objective is not None:
+        _check_objective(objective, meta_batch)
     check_distribution(distribution)
     segment = trees.lead(span.steps, trees.lead(span.streams, transition_like(distribution)))
     task = jax.eval_shape(distribution.sample, jax.random.key(0))
@@ -91,6 +98,19 @@ def make_trainer(
         return TrainState(slow, opt_state, store), metrics
 
     return Trainer(init, step)
+
+
+def _check_objective(objective: Any, count: int) -> None:
+    """Raise `Misuse` unless it weighs so many losses; the weights of rising ones are looked at."""
+    check_callable("objective", objective, "losses")
+    with jax.ensure_compile_time_eval():
+        weights = jnp.asarray(objective(jnp.arange(count, dtype=jnp.float32)))
+    sums = weights.shape == (count,) and (is_traced(weights) or bool(jnp.isclose(weights.sum(), 1.0, atol=1e-3)))
+    require(
+        sums,
+        f"the objective must give {count} tasks weights [{count}] that sum to 1, got shape {list(weights.shape)} and the sum "
+        f"{weights.sum()}; divide by it.",
+    )
 
 
 def steps_together(trainer: Trainer, steps: int) -> Callable[[Key, TrainState], tuple[TrainState, dict]]:

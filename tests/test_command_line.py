@@ -209,3 +209,8 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("metadqn: unknown task family 'chess'")
+
+
+def test_a_bound_that_nobody_knows_is_null():
+    known = runs.as_json({"optimum": float("nan"), "random": 1.5, "learner": "maml", "mean_return": [1.0]})
+    assert known == {"optimum": None, "random": 1.5, "learner": "maml", "mean_return": [1.0]}

@@ -53,7 +53,7 @@ class Case:
         self.distribution = family.split.train
         recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span), hidden=(8, 8))
         self.span = recipe.span
-        self.learner, _ = learners_of(entry, family, recipe, memory=memory)
+        self.learner = learners_of(entry, family, recipe, memory=memory)[0](recipe.inner_steps)
         self.slow = trees.strengthen(first_slow(self.learner, jax.random.key(0)))
         self.tasks = sample_tasks(jax.random.key(1), self.distribution, TASKS)
         self.live = jax.jit(self.one_life)

@@ -160,7 +160,7 @@ PROGRAMS = {
 def test_a_program_is_judged_by_its_judge(unit):
     prepare, adapt, make, points, watched = PROGRAMS[unit]
     place, learner = prepare(family()), puppet(adapt)
-    program = programs.make_program(place, learner, learner, place.recipe, judge=make, tasks=4)
+    program = programs.make_program(place, lambda steps: learner, place.recipe, judge=make, tasks=4)
     assert (program.unit, program.points) == (unit, points)
     slow = first_slow(learner, jax.random.key(0))
     result = jax.jit(program.evaluate)(jax.random.key(3), slow)

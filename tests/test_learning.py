@@ -17,7 +17,8 @@ def learn(family_name, learner_name, steps, **changes):
     entry = LEARNERS[learner_name]
     family = entry.prepare(FAMILIES[family_name]())
     recipe = dataclasses.replace(family.recipe, outer_steps=steps, hidden=(32, 32), **changes)
-    program = programs.make_program(family, *learners_of(entry, family, recipe), recipe, judge=entry.judge, tasks=64)
+    learner, tested = learners_of(entry, family, recipe)
+    program = programs.make_program(family, learner, recipe, tested=tested, judge=entry.judge, tasks=64)
     return sweep(lambda hyper: program, {}, seeds=range(2), steps=steps)
 
 

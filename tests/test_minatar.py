@@ -146,7 +146,7 @@ def test_convolutions_are_trained_by(name, memory):
     family = entry.prepare(family_of("breakout"))
     span = Span(4 if memory else 2, 1 if memory else 3, 1 if memory else 2)
     recipe = dataclasses.replace(family.recipe, span=span, hidden=(4, 4), channels=(2,), inner_steps=1)
-    learner, _ = learners_of(entry, family, recipe, memory=memory)
+    learner = learners_of(entry, family, recipe, memory=memory)[0](recipe.inner_steps)
     rng = np.random.default_rng(2)
 
     def made_up(leaf):

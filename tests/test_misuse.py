@@ -1,5 +1,6 @@
 """Bad input is met where things are built, with one sentence that names the cure."""
 
+import dataclasses
 import sys
 
 import jax
@@ -8,18 +9,24 @@ import numpy as np
 import optax
 import pytest
 
-from metadqn_jax import programs
-from metadqn_jax.actions import discrete
-from metadqn_jax.catalog import LEARNERS
-from metadqn_jax.checks import Misuse
+from metadqn_jax import programs, td
+from metadqn_jax.actions import candidates, discrete, multi_discrete
+from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
+from metadqn_jax.checks import Misuse, check_name
 from metadqn_jax.environments.xland import XLand
 from metadqn_jax.evaluation import adaptation_returns, random_trial_returns
 from metadqn_jax.explore import by_segment
-from metadqn_jax.learners.descent import Descending, sgd
+from metadqn_jax.learners.base import first_slow
+from metadqn_jax.learners.descent import Descending, maml, sgd
+from metadqn_jax.learners.rl2 import rl2
+from metadqn_jax.memories.gru import gru
+from metadqn_jax.networks import cnn, mlp, reader
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
 from metadqn_jax.tasks.navigation import navigation
+from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import in_trials
+from metadqn_jax.tasks.vary import vary_uniform
 from metadqn_jax.tasks.wrappers import observed, with_head
 from metadqn_jax.training import make_trainer
 from metadqn_jax.types import Span
@@ -200,6 +207,108 @@ def test_a_sweep(grid):
 def test_an_extra_that_is_not_installed(monkeypatch):
     for module in ("xminigrid", "xminigrid.envs.xland"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(Misuse, match=r'^xminigrid must be installed[^\n]*; pip install "metadqn_jax\[grid\]"\.$') as caught:
+    with pytest.raises(
+        Misuse, match=r'^xminigrid must be installed[^\n]*; pip install "\.\[grid\]" in the repository\.$'
+    ) as caught:
         XLand()
     one_sentence(caught)
+
+
+def call_cases():
+    """What a newcomer might write, and words of the sentence that should come back."""
+    family = navigation()
+    network, inner, *_ = programs.make_parts(family.split.train, family.recipe)
+    head, spec = family.split.train.spec.head, family.split.train.spec
+    td_of = {"select": td.greedy, "target": td.one_step(0.9), "regression": td.squared}
+    return {
+        "a split of a family": (lambda: split(family), "a TaskDistribution is needed here, got a Family"),
+        "tasks of a split": (lambda: sample_tasks(jax.random.key(0), family.split, 2), "got a TaskSplit"),
+        "half a task": (lambda: sample_tasks(jax.random.key(0), family.split.train, 2.0), "number of tasks must be a whole"),
+        "a split by a name": (lambda: split(family.split.train, by="goal"), "by must be a function of \\(task\\), got 'goal'"),
+        "a network of a family": (lambda: mlp(family), "a network is built for a Spec, got a Family"),
+        "hidden=64": (lambda: mlp(spec, hidden=64), "hidden must be a sequence of sizes, got 64; give \\(64,\\)"),
+        "channels=16": (lambda: cnn(spec, channels=16), "channels must be a sequence of sizes"),
+        "activation='relu'": (lambda: mlp(spec, activation="relu"), "activation must be a function of \\(x\\), got 'relu'"),
+        "multi_discrete(3)": (lambda: multi_discrete(3), "sizes must be a sequence"),
+        "ragged candidates": (lambda: candidates([[1.0], [1.0, 2.0]]), "a row for each action"),
+        "ranges in a list": (lambda: vary_uniform([("length", 0.1, 0.2)]), "ranges must be a dict"),
+        "ranges by number": (lambda: vary_uniform({3: (0.1, 0.2)}), "ranges must be a dict"),
+        "a target that is not called": (
+            lambda: td.temporal_difference(head, **{**td_of, "target": td.one_step}),
+            "got one_step; call it first, as in target=one_step",
+        ),
+        "no regression": (
+            lambda: td.temporal_difference(head, **{**td_of, "regression": None}),
+            "regression must be a function",
+        ),
+        "a bootstrap by name": (
+            lambda: maml(network, inner=inner, outer=inner, rate=0.1, steps=1, bootstrap="current"),
+            "bootstrap must be a function of \\(current, start, target\\)",
+        ),
+        "a plain loss": (
+            lambda: rl2(network, None, loss=inner, length=5),
+            "loss must be a function of \\(outer_step\\)",
+        ),
+        "a learner that is built": (
+            lambda: programs.make_program(family, maml(network, inner=inner, outer=inner, rate=0.1, steps=1), family.recipe),
+            "a program needs a function .*, got MetaLearner",
+        ),
+        "a discount that falls": (
+            lambda: programs.make_parts(
+                family.split.train, dataclasses.replace(family.recipe, discount=0.99, last_discount=0.95)
+            ),
+            "must rise to its last_discount, got 0.99 and 0.95",
+        ),
+        "a family that is nearly spelt": (lambda: check_name("task family", "cartpol", FAMILIES), "did you mean 'cartpole'"),
+    }
+
+
+CALLS = call_cases()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_a_newcomer_might_write(name):
+    call, words = CALLS[name]
+    with pytest.raises(Misuse, match=words) as caught:
+        call()
+    one_sentence(caught)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"explore": 0.5}, r"explore must be a function of \(outer_step, segment, step\), got 0.5"),
+        ({"optimizer": 1e-3}, "optimizer must be an optax.GradientTransformation, got 0.001"),
+        ({"optimizer": optax.adam}, "optimizer must be an optax.GradientTransformation"),
+        ({"objective": 0.25}, r"objective must be a function of \(losses\), got 0.25"),
+        ({"objective": jnp.ones_like}, "must give 2 tasks weights .* that sum to 1, got .* the sum 2.0; divide"),
+    ],
+)
+def test_functions_of_a_trainer(house, changes, words):
+    with pytest.raises(Misuse, match=words) as caught:
+        trainer(house, **changes)
+    one_sentence(caught)
+
+
+def test_a_learner_for_lifetimes_of_another_length(house):
+    family = in_trials(navigation())
+    parts = programs.make_parts(family.split.train, family.recipe)
+    memory = gru(parts.spec)
+    network = reader(parts.spec, memory.context)
+    learner = rl2(network, memory, loss=parts.outer_at, length=5)
+    with pytest.raises(
+        Misuse, match=r"the learner must take lifetimes \[9, 1, 1\], got the error .*; build it for the trainer's span"
+    ):
+        make_trainer(
+            learner, family.split.train, Span(9, 1, 1), explore=by_segment(1.0), optimizer=optax.sgd(0.1), meta_batch=2
+        )
+
+
+@pytest.mark.parametrize("family_name", ["bernoulli_bandit", "tabular", "gridnavi", "cartpole", "reaching", "navigation_2d"])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_is_built_by_default(family_name, name):
+    entry = LEARNERS[name]
+    family = entry.prepare(FAMILIES[family_name]())
+    for make in learners_of(entry, family, family.recipe):
+        learner = make(family.recipe.inner_steps)
+        jax.eval_shape(lambda key, learner=learner: first_slow(learner, key), jax.random.key(0))

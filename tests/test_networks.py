@@ -127,7 +127,7 @@ def test_film_is_left_out_where_a_network_reads_no_vector():
 
 @pytest.mark.parametrize("options", [{"film": True}, {"film": True, "context": 2, "hidden": ()}])
 def test_film_needs_a_context_and_a_layer(options):
-    with pytest.raises(Misuse, match="film needs a context and a hidden layer that it scales, got .*; set film=False"):
+    with pytest.raises(Misuse, match=r"film needs a context and a hidden layer that it scales, got .*; set film=False"):
         mlp(Spec(jax.ShapeDtypeStruct((3,), jnp.float32), discrete(2)), **options)
 
 

@@ -19,7 +19,7 @@ RATES, SEEDS, STEPS = [0.1, 0.5], [0, 3], 3
 @pytest.fixture(scope="module")
 def train():
     family = navigation()
-    recipe = dataclasses.replace(family.recipe, span=Span(2, 3, 2), meta_batch=2, outer_steps=STEPS)
+    recipe = dataclasses.replace(family.recipe, span=Span(2, 3, 2), meta_batch=2, outer_steps=STEPS, inner_steps=2)
     traces = []
 
     def train(hyper):
@@ -32,7 +32,7 @@ def train():
         def learner(steps):
             return maml(network, inner=inner, outer=outer, rate=hyper["rate"], steps=steps)
 
-        return programs.make_program(family, learner(2), learner(1), changed, tasks=4, steps=(0, 1), episodes=1)
+        return programs.make_program(family, learner, changed, tasks=4, steps=(0, 1), episodes=1)
 
     train.traces = traces
     return train

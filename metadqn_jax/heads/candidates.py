@@ -25,7 +25,10 @@ def candidates(features: Any, support: Support | None = None) -> ActionHead:
     >>> head.values(jnp.array([2.0, -1.0, 0.5])).tolist()
     [2.5, -0.5, 1.5]
     """
-    table = np.asarray(features, np.float32)
+    try:
+        table = np.asarray(features, np.float32)
+    except ValueError:  # rows of unequal length
+        table = np.zeros((0, 0), np.float32)
     require(
         table.ndim == 2 and table.size > 0,
         f"candidates must have features [actions, m], a row for each action, got shape {list(table.shape)}; "

@@ -23,6 +23,9 @@ def multi_discrete(sizes: Sequence[int], support: Support | None = None) -> Acti
     >>> head.greedy(jnp.array([0.0, 4.0, 1.0, 0.0, 2.0])).tolist(), float(head.maximum(jnp.array([0.0, 4.0, 1.0, 0.0, 2.0])))
     ([1, 2], 3.0)
     """
+    require(
+        isinstance(sizes, Sequence), f"sizes must be a sequence, the options of each dimension, got {sizes!r}; give [{sizes}]."
+    )
     require(len(sizes) > 0, "multi_discrete needs at least one dimension, got none; give the options of each.")
     for size in sizes:
         check_count("the options of a dimension", size)

@@ -153,7 +153,14 @@ def check_learner(learner: MetaLearner, spec: Spec, segment: Transition, lifetim
     check_same("what adapt returns", fast, adapted, "let adapt return a fast state of begin's structure, shapes and dtypes")
     scalars = all(leaf.shape == () for leaf in jax.tree.leaves(info))
     require(scalars, f"adapt's info must be a dict of scalars, got {info}; reduce it.")
-    loss, _ = jax.eval_shape(learner.loss, key, slow, lifetime)
+    try:
+        loss, _ = jax.eval_shape(learner.loss, key, slow, lifetime)
+    except Misuse:
+        raise
+    except Exception as error:
+        reason, size = " ".join(str(error).split())[:200], list(lifetime.experience.reward.shape)
+        cure = "build it for the trainer's span, with a td.temporal_difference whose parts are called"
+        raise Misuse(f"the learner must take lifetimes {size}, got the error {reason!r}; {cure}.") from error
     require(loss.shape == (), f"the loss of one lifetime must be a scalar, got shape {loss.shape}; take a mean.")
     memory = jax.eval_shape(learner.remember, key, slow, lifetimes)
     check_same(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.checks import check_callable, check_count, check_real
 from metadqn_jax.derivative import first_order, gradient_of, unrolled
 from metadqn_jax.learners.base import MetaLearner, after, forget, td_loss
 from metadqn_jax.td import Loss
@@ -170,6 +170,13 @@ def descend(
     this segment) and the rule's report. Raises `Misuse` on `steps` < 1.
     """
     check_count("steps", steps)
+    for name, part, takes in (
+        ("derivative", derivative, "gradient, update, steps"),
+        ("penalty", penalty, "weights, start"),
+        ("bootstrap", bootstrap, "current, start, target"),
+        ("target", target, "adapted, shadow, target"),
+    ):
+        check_callable(name, part, takes)
 
     def inner_loss(weights, given, segment):
         start, bootstrap_from = given

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_same
+from metadqn_jax.checks import check_count, check_same, require
 from metadqn_jax.types import Array, Key, Span, Spec, Step, Task, Transition, World
 
 
@@ -99,8 +99,18 @@ class Family(NamedTuple):
     trial: Recipe | None = None
 
 
+def check_kind(distribution: Any) -> None:
+    """Raise `Misuse` unless it is one distribution: families have two, on either side of their split."""
+    got = type(distribution).__name__
+    require(
+        isinstance(distribution, TaskDistribution),
+        f"a TaskDistribution is needed here, got a {got}; take family.split.train, or make one with from_gymnax.",
+    )
+
+
 def check_distribution(distribution: TaskDistribution) -> None:
     """Raise `Misuse` unless reset and step agree on shapes and dtypes, so that a stream can run in a loop."""
+    check_kind(distribution)
     key, spec = jax.random.key(0), distribution.spec
     task = jax.eval_shape(distribution.sample, key)
     world, obs = jax.eval_shape(distribution.reset, key, task)
@@ -126,5 +136,7 @@ def transition_like(distribution: TaskDistribution) -> Any:
 
 
 def sample_tasks(key: Key, distribution: TaskDistribution, count: int) -> Any:
-    """`count` tasks, a pytree with a leading [tasks]."""
+    """`count` tasks, a pytree with a leading [tasks]. Raises `Misuse` on a count < 1."""
+    check_kind(distribution)
+    check_count("the number of tasks", count)
     return jax.vmap(distribution.sample)(jax.random.split(key, count))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_count, check_real, check_same, require
-from metadqn_jax.tasks.base import TaskDistribution, TaskSplit
+from metadqn_jax.checks import check_callable, check_count, check_real, check_same, require
+from metadqn_jax.tasks.base import TaskDistribution, TaskSplit, check_kind
 from metadqn_jax.types import Array, Task
 
 
@@ -23,6 +23,8 @@ def split(
     validation, take another hash: `again` says how often it is scrambled.
     Raises `Misuse` where 1,024 draws leave a side without a task.
     """
+    check_kind(distribution)
+    check_callable("by", by, "task")
     check_real("test_share", test_share, least=0.001, most=0.999)
     check_count("again", again, least=0)
     border = jnp.uint32(test_share * 2**32)
@@ -128,6 +130,7 @@ def finite(distribution: TaskDistribution, tasks: Task) -> TaskDistribution:
 
 def _as_set(distribution: TaskDistribution, tasks: Task) -> tuple[Task, int]:
     """A pytree of arrays with a leading [tasks], each task like one that the distribution draws, and how many they are."""
+    check_kind(distribution)
     tasks = trees.strengthen(jax.tree.map(jnp.asarray, tasks))
     like = jax.eval_shape(distribution.sample, jax.random.key(0))
     count = max([leaf.shape[0] for leaf in jax.tree.leaves(tasks) if leaf.ndim], default=0)

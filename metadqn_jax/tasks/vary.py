@@ -50,7 +50,12 @@ def vary_uniform(ranges: Ranges) -> Callable[[Key, Any], Any]:
     >>> round(float(task.total_mass), 4)
     1.2
     """
-    spans = {(names,) if isinstance(names, str) else tuple(names): _intervals(names, given) for names, given in ranges.items()}
+    require(
+        isinstance(ranges, Mapping) and all(isinstance(name, str) for names in ranges for name in _names(names)),
+        f"ranges must be a dict from a field's name, or from several, to (low, high), got {ranges!r}; "
+        "write {'length': (0.4, 0.6)}.",
+    )
+    spans = {_names(names): _intervals(names, given) for names, given in ranges.items()}
     every = [name for names in spans for name in names]
     require(len(every) == len(set(every)), f"each parameter must have one range, got {every}; remove what comes twice.")
 
@@ -113,8 +118,12 @@ def _home(params: Any) -> str:
     return type(params).__module__.removeprefix("gymnax.environments.")
 
 
+def _names(names: Any) -> tuple[Any, ...]:
+    return names if isinstance(names, tuple) else (names,)
+
+
 def _intervals(names: Any, given: Any) -> tuple[Interval, ...]:
-    given = given.tolist() if isinstance(given, np.ndarray) else given
+    given = given.tolist() if isinstance(given, np.ndarray | jax.Array) else given
     several = isinstance(given, tuple | list) and all(isinstance(one, tuple | list) for one in given)
     intervals = tuple(given) if several else (given,)
     require(

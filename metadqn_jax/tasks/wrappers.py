@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import Misuse, check_count, check_real, check_same, require
-from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution
+from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution, check_kind
 from metadqn_jax.types import ActionHead, Array, Key, Spec, Task, World, image_of
 
 
 def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
     """Observations become `change(task, obs)`, wherever they appear. Raises `Misuse` if that breaks the shapes."""
+
+    check_kind(distribution)
 
     def reset(key, task):
         world, obs = distribution.reset(key, task)
@@ -57,6 +59,7 @@ def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistributi
     Values of a finite horizon depend on it; a `trial` shows its own time, and may stand on top. Episodes are not cut: where
     one goes on, the share is above 1. Raises `Misuse` on a horizon < 1.
     """
+    check_kind(distribution)
     check_count("horizon", horizon)
 
     def timed(obs, time):
@@ -81,12 +84,13 @@ def observe_time(distribution: TaskDistribution, horizon: int) -> TaskDistributi
 def with_head(family: Family, head: ActionHead) -> Family:
     """The family with another head for the same actions.
 
-    `optimum` stays that of the old head; replace it where the new one has finer or coarser actions. Raises `Misuse` unless
-    the head gives what the environment takes and, of whole numbers, as many.
+    `optimum` stays that of the old head; replace it where the new one has finer or coarser actions. Exploration is the new
+    head's too: what the old one was wrapped in, such as `held`, is to be put around this one. Raises `Misuse` unless the
+    head gives what the environment takes and, of whole numbers, as many.
 
-    >>> from metadqn_jax.actions import factored
-    >>> from metadqn_jax.tasks.navigation_2d import navigation_2d
-    >>> with_head(navigation_2d(), factored([-0.1, -0.1], [0.1, 0.1], bins=11)).split.train.spec.head.width
+    >>> from metadqn_jax.actions import factored, held
+    >>> from metadqn_jax.tasks.navigation_2d import HOLD, navigation_2d
+    >>> with_head(navigation_2d(), held(factored([-0.1, -0.1], [0.1, 0.1], bins=11), HOLD)).split.train.spec.head.width
     22
     """
 
@@ -117,6 +121,7 @@ def permute_actions(distribution: TaskDistribution) -> TaskDistribution:
 
     A task becomes (inner task, permutation int32 [A]). Raises `Misuse` unless the head has one value for each action.
     """
+    check_kind(distribution)
     head = distribution.spec.head
     actions = head.num_actions
     if actions is None:

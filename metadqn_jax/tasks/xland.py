@@ -47,7 +47,7 @@ def xland(
     objects lie elsewhere in each episode. An episode ends at the goal, for 1 − 0.9 · time / horizon, or at the horizon, for 0.
     Train and test share no ruleset, by a hash that gives test about `share` of them: with `unseen` = "combinations" also no
     goal with the same rules, though each goal and each rule of test is in train, elsewhere; with "rulesets" two may differ in
-    their distractors alone. The package xminigrid is needed: pip install "metadqn_jax[grid]".
+    their distractors alone. The package xminigrid is needed: pip install ".[grid]".
 
     The `optimum` is what an expert reaches who knows the ruleset and sees the room, and takes a shortest way to one thing
     after the other (`expert_return`): nearly the best, though no bound. `features` are the goal and the rules, one-hot.
