@@ -23,61 +23,74 @@ from metadqn_jax.progress import Dashboard
 from metadqn_jax.tasks.base import Recipe
 
 
+def _shown(metavar: str) -> Any:
+    """How `--help` shows an option that may be left out: by what it takes, without `None`."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+Int = Annotated[int | None, _shown("INT")]
+Ints = Annotated[tuple[int, ...] | None, _shown("INT [INT ...]")]
+Float = Annotated[float | None, _shown("FLOAT")]
+Str = Annotated[str | None, _shown("NAME")]
+Switch = Annotated[bool | None, _shown("{True,False}")]
+Folder = Annotated[pathlib.Path | None, _shown("DIR")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Train:
     """Meta-train a learner on a family of tasks, then measure how it adapts to held-out tasks."""
 
-    tasks: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TASKS")] = None
+    tasks: Annotated[tyro.conf.Positional[str | None], _shown("TASKS")] = None
     """Task family, by default navigation; `metadqn list` names them."""
-    learner: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="LEARNER")] = None
+    learner: Annotated[tyro.conf.Positional[str | None], _shown("LEARNER")] = None
     """Learner, by default maml; `metadqn list` names them."""
-    steps: int | None = None
+    steps: Int = None
     """Outer steps. This and every option below that names no default follows the family's recipe."""
-    seed: int | None = None
+    seed: Int = None
     """Seed of the whole run, by default 0."""
-    out: pathlib.Path | None = None
+    out: Folder = None
     """The run's folder; by default the next free one under runs/."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
-    inner_steps: int | None = None
+    inner_steps: Int = None
     """Gradient steps on the support while training."""
-    inner_rate: float | None = None
+    inner_rate: Float = None
     """Rate of the inner gradient steps."""
-    outer_rate: float | None = None
+    outer_rate: Float = None
     """Rate of the outer Adam at the start."""
-    meta_batch: int | None = None
+    meta_batch: Int = None
     """Lifetimes in an outer step, each in a task of its own."""
-    fresh: int | None = None
+    fresh: Int = None
     """Tasks lived in before an outer step; fewer than the meta-batch, with a larger --capacity, use old lifetimes again."""
-    streams: int | None = None
+    streams: Int = None
     """Parallel streams of experience in a task."""
-    segment_steps: int | None = None
+    segment_steps: Int = None
     """Environment steps of a stream in the support, and again in the query."""
-    discount: float | None = None
+    discount: Float = None
     """Discount of both TD losses, from the beginning to the end."""
-    query_epsilon: float | None = None
+    query_epsilon: Float = None
     """Exploration rate of the query, at the start if the recipe lowers it; the support's is 1."""
-    cvar: float | None = None
+    cvar: Float = None
     """Train on the mean TD loss of this share of the tasks, the worst ones, in place of all."""
-    bootstrap: str | None = None
+    bootstrap: Str = None
     """What the inner loss bootstraps from: current, start, stopped or target."""
-    target: str | None = None
+    target: Str = None
     """What the outer loss bootstraps from: shadow, plain or own."""
-    memory: str | None = None
+    memory: Str = None
     """A learner's memory: gru, recurrence, attention, actions (read for each action), transformer or planner."""
-    hidden: tuple[int, ...] | None = None
+    hidden: Ints = None
     """Units of the hidden layers."""
-    dueling: bool | None = None
+    dueling: Switch = None
     """Whether the network's head is split into value and advantage."""
-    layer_norm: bool | None = None
+    layer_norm: Switch = None
     """Whether each hidden layer is normalised."""
-    film: bool | None = None
+    film: Switch = None
     """Whether a context (of cavia, pearl or a memory) also scales the first hidden layer."""
-    capacity: int | None = None
+    capacity: Int = None
     """Lifetimes in the store; more than the meta-batch is off-policy."""
-    chunk: int | None = None
+    chunk: Int = None
     """Tasks whose gradient is taken at once, by default 8; raise it on an accelerator."""
-    eval_tasks: int | None = None
+    eval_tasks: Int = None
     """Held-out tasks in the final evaluation, by default 256."""
 
 
@@ -92,7 +105,7 @@ class Evaluate:
     """The run's folder."""
     tasks: int = 256
     """Held-out tasks."""
-    steps: tuple[int, ...] | None = None
+    steps: Ints = None
     """Numbers of gradient steps, segments or episodes to measure at, increasing; by default the learner's own."""
     seed: int = 0
     """Seed of the held-out tasks and episodes."""

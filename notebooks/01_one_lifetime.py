@@ -331,7 +331,7 @@ for i in range(4):
     print(f"task {i}: " + ",  ".join(f"k = {k}: {returns[i, counts.index(k)]:6.2f}" for k in counts_shown))
 
 # %% [markdown]
-# Grey dots are the support: all that the learner knows about the goal are the rewards it got there. Grey paths ($k=0$) are the
+# Grey dots are the support: all that the learner knows about the goal are the rewards it got there. Grey paths ($k=0$) are
 # nearly the same in all tasks, as $\theta$ cannot know the goal. The return of each path is printed below the figure.
 #
 # What did the steps change? The value field $\max_a Q_{\phi_k}(s,a)$ over the plane and the greedy action (arrows), for the first
