@@ -31,6 +31,7 @@ def _shown(metavar: str) -> Any:
 Int = Annotated[int | None, _shown("INT")]
 Ints = Annotated[tuple[int, ...] | None, _shown("INT [INT ...]")]
 Float = Annotated[float | None, _shown("FLOAT")]
+Pairs = Annotated[tuple[str, ...] | None, _shown("NAME=VALUE [NAME=VALUE ...]")]
 Str = Annotated[str | None, _shown("NAME")]
 Switch = Annotated[bool | None, _shown("{True,False}")]
 Folder = Annotated[pathlib.Path | None, _shown("DIR")]
@@ -52,6 +53,10 @@ class Train:
     """The run's folder; by default the next free one under runs/."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint."""
+    family: Pairs = None
+    """Arguments of the family's function, such as bins=9 of navigation_2d."""
+    recipe: Pairs = None
+    """Numbers of its recipe that have no option of their own, such as inner_trace=0.5 reward_scale=2."""
     inner_steps: Int = None
     """Gradient steps on the support while training."""
     inner_rate: Float = None
@@ -219,7 +224,7 @@ def _sentence(box: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip(" │|") for line in plain.strip().splitlines()]
     below_title = itertools.dropwhile(lambda line: not re.search(r"\w", line), lines[1:])
-    return " ".join(itertools.takewhile(re.compile(r"\w").search, below_title)).rstrip(".")
+    return " ".join(itertools.takewhile(re.compile(r"\w").search, below_title)).rstrip(".").replace("{None}|", "")
 
 
 def _place(options: Train) -> tuple[pathlib.Path, Train]:
@@ -244,7 +249,8 @@ def _options(config: dict, changes: dict | None = None) -> Train:
     """The options that config.json holds, with some of them changed. Raises `Misuse` where they are not this version's."""
     try:
         saved: dict[str, Any] = {**config["options"], **(changes or {})}
-        saved["hidden"] = saved["hidden"] and tuple(saved["hidden"])
+        for name in ("family", "recipe", "hidden"):
+            saved[name] = saved[name] and tuple(saved[name])
         return Train(**saved)
     except (KeyError, TypeError) as error:
         raise Misuse(f"config.json must hold this version's options, got an error on {error}; train again.") from error

@@ -1,7 +1,9 @@
 """How the command line's options become a program."""
 
+import ast
 import dataclasses
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from metadqn_jax import programs
@@ -22,22 +24,43 @@ def check_options(entry: Entry, options: Any) -> None:
         require(not given or name in entry.takes, f"--{option} needs one of {taken}, got {options.learner}; drop it.")
 
 
+def pairs(option: str, given: tuple[str, ...] | None, allowed: Iterable[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs as arguments, each VALUE a Python literal or else a string. Raises `Misuse` on other names.
+
+    >>> pairs("family", ("bins=9", "source=pearl"), ["bins", "source"])
+    {'bins': 9, 'source': 'pearl'}
+    """
+    found, known = {}, dict.fromkeys(allowed)
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
+        require(len(known) > 0, f"--{option} must be left out where there is nothing to set, got {pair!r}; drop it.")
+        require(equals == "=", f"--{option} takes NAME=VALUE, got {pair!r}; write {next(iter(known))}=9, say.")
+        check_name(f"name in --{option}", name, known)
+        try:
+            found[name] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            found[name] = value
+    return found
+
+
+def family_of(options: Any) -> Family:
+    """The family that the options name, made with their arguments. Raises `Misuse`."""
+    make = check_name("task family", options.tasks, FAMILIES)
+    return make(**pairs("family", options.family, inspect.signature(make).parameters))
+
+
 def recipe_of(family: Family, options: Any) -> Recipe:
     """The family's recipe with what the options change."""
-    named = {"outer_steps": options.steps}
-    rates, sizes = (
-        ("inner_rate", "outer_rate", "discount", "query_epsilon"),
-        ("inner_steps", "meta_batch", "fresh", "capacity", "hidden", "dueling", "layer_norm", "film"),
-    )
-    for name in rates + sizes:
-        named[name] = getattr(options, name)
+    own = [field.name for field in dataclasses.fields(Recipe) if hasattr(options, field.name) and field.name != "span"]
+    named = {"outer_steps": options.steps, **{name: getattr(options, name) for name in own}}
     if options.discount is not None:
         named["last_discount"] = options.discount  # what was asked for does not change on the way
+    named = {name: value for name, value in named.items() if value is not None}
+    others = [field.name for field in dataclasses.fields(Recipe) if field.name not in (*own, "span", "outer_steps")]
+    named |= pairs("recipe", options.recipe, others)
     span = {"steps": options.segment_steps, "streams": options.streams}
     changed = dataclasses.replace(family.recipe.span, **{name: value for name, value in span.items() if value is not None})
-    return dataclasses.replace(
-        family.recipe, span=changed, **{name: value for name, value in named.items() if value is not None}
-    )
+    return dataclasses.replace(family.recipe, span=changed, **named)
 
 
 class Chosen(NamedTuple):
@@ -61,7 +84,7 @@ def choose(options: Any) -> Chosen:
     for name, value, table in (("bootstrap", options.bootstrap, BOOTSTRAPS), ("target", options.target, TARGETS)):
         if value is not None:
             choices[name] = check_name(name, value, table)
-    family = entry.prepare(check_name("task family", options.tasks, FAMILIES)())
+    family = entry.prepare(family_of(options))
     recipe = recipe_of(family, options)
     return Chosen(entry, family, recipe, *learners_of(entry, family, recipe, memory=options.memory, choices=choices))
 

@@ -1,5 +1,6 @@
 """The command `metadqn`: what a run leaves behind, stopping and going on, and errors of one sentence."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from metadqn_jax import checkpoints, cli, programs, runs
 from metadqn_jax.catalog import FAMILIES, LEARNERS
 from metadqn_jax.checks import Misuse
 from metadqn_jax.living import live
-from metadqn_jax.options import build
+from metadqn_jax.options import build, choose
 
 TINY = ["--hidden", "4", "--meta-batch", "2", "--segment-steps", "4", "--streams", "2", "--eval-tasks", "4"]
 KEYS = {"tasks", "learner", "seed", "outer_steps", "env_steps", "num_tasks"}
@@ -209,6 +210,32 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("metadqn: unknown task family 'chess'")
+
+
+def test_families_and_recipes_take_arguments():
+    options = cli.Train("navigation_2d", "maml", family=("bins=3",), recipe=("inner_trace=0.5", "last_discount=None"))
+    chosen = choose(options)
+    assert chosen.family.split.train.spec.head.width == 9
+    assert (chosen.recipe.inner_trace, chosen.recipe.last_discount) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": ("bin=3",)}, "unknown name in --family 'bin'; did you mean 'bins'"),
+        ({"family": ("bins",)}, "--family takes NAME=VALUE, got 'bins'"),
+        ({"tasks": "navigation", "family": ("bins=3",)}, "--family must be left out"),
+        ({"recipe": ("discount=0.5",)}, "unknown name in --recipe 'discount'"),
+        ({"recipe": ("reward_scale=big",)}, "reward_scale must be a finite number at least 0, got 'big'"),
+    ],
+)
+def test_arguments_that_there_are_not(changes, words):
+    with pytest.raises(Misuse, match=words):
+        choose(dataclasses.replace(cli.Train("navigation_2d", "maml"), **changes))
+
+
+def test_a_given_discount_stays():
+    assert choose(cli.Train("tabular", "rl2", discount=0.5)).recipe.last_discount == 0.5
 
 
 def test_a_bound_that_nobody_knows_is_null():

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.actions import factored
 from metadqn_jax.checks import check_count, require
 from metadqn_jax.environments.reaching import Reaching
 from metadqn_jax.tasks.base import Family, Recipe
@@ -25,7 +26,7 @@ RECIPE = Recipe(
     outer_rate=3e-3,
     meta_batch=4,
     outer_steps=5_000,
-    hidden=(128, 128),
+    hidden=(256, 128),
     film=True,
 )
 TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(120, 1, 1), discount=0.0, reward_scale=10.0, film=True)
@@ -37,11 +38,12 @@ def reaching(dimensions: int = 12, angles: int | None = 2) -> Family:
     They lie in d/2 planes, each of which is turned: by the first of so many `angles` in the first planes, by the second in
     the next, and so on, each uniform on the circle. With None a task is any orthogonal matrix, uniform over all of them. The
     reward is by how much the way gets shorter, and the optimum is exact: all of the way, .98 in the mean in 12 dimensions,
-    where staying gives 0 and acting at random −.48. The head is `factored` with 5 bins; `with_head` gives another. Raises
-    `Misuse` on dimensions < 1, and on angles that cannot be shared evenly by d/2 planes.
+    where staying gives 0 and acting at random −.48. The head is `factored` with 3 bins, forth, back and rest, from which no
+    goal is met exactly; `with_head` gives another. Raises `Misuse` on dimensions < 1, and on angles that cannot be shared
+    evenly by d/2 planes.
 
     >>> reaching(4).split.train.spec.head.width
-    20
+    12
     """
     check_count("dimensions", dimensions)
     if angles is not None:
@@ -60,7 +62,7 @@ def reaching(dimensions: int = 12, angles: int | None = 2) -> Family:
     def optimum(key, task):
         return known_turn_return(env.reset_env(key, task)[1].way, task, horizon)
 
-    sides = split(from_gymnax(env, vary))
+    sides = split(from_gymnax(env, vary, head=factored([-1.0] * dimensions, [1.0] * dimensions, bins=3)))
     return Family(sides, RECIPE, horizon, optimum, features=lambda task: jnp.ravel(task.turn), trial=TRIAL_RECIPE)
 
 
