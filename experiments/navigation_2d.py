@@ -37,7 +37,7 @@ HEADS = {"5": lambda: navigation_2d(5), "9": lambda: navigation_2d(9), "factored
 TITLES = {"5": "5² velocities", "9": "9² velocities", "factored": "a box of velocities, factored"}
 BUDGET = 30_000_000  # environment steps of meta-training
 PROBE = {"span": Span(segments=4, steps=100, streams=20)}
-RATES = {"cavia": 1.0}  # an inner rate that begins higher than the recipe's, as train tasks would have it
+RATES = {"cavia": 1.0, "anil": 0.03}  # other inner rates than the recipe's, as train tasks would have it: at that ANIL diverges
 PUBLISHED = {
     "published: MAML, policy gradients": (-40.41, -11.68, -3.33, -3.23),
     "published: context vector": (-42.42, -13.90, -5.17, -3.18),

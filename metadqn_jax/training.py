@@ -1,5 +1,6 @@
 """Meta-training: sample tasks → live → store → one gradient of the tasks' losses → optimizer → target."""
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -195,6 +196,36 @@ def drive(advance: Callable, state: Any, steps: int, chunk: int, done: int = 0) 
         done += size
         warned = warned or _warn_of_short_solves(metrics, done)
         yield done, state, metrics
+
+
+def train(
+    trainer: Trainer,
+    key: Key,
+    steps: int,
+    *,
+    chunk: int | None = None,
+    progress: Callable[[int, dict], None] = lambda done, metrics: None,
+) -> tuple[TrainState, dict]:
+    """`steps` outer steps from a fresh start: the TrainState, whose `slow` was learned, and the metrics, each [steps].
+
+    chunk: outer steps in one compiled call, by default all; `progress(steps done, metrics [chunk])` is called after each,
+    and does not change the result. With `jax.random.key(seed)` it is what `sweep` does for that seed. Raises `Misuse` on
+    steps < 1.
+    """
+    check_count("steps", steps)
+    chunk = steps if chunk is None else check_count("chunk", chunk)
+    key_init, key_steps = jax.random.split(key)
+
+    @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
+    def advance(state, size):
+        return steps_together(trainer, size)(key_steps, state)
+
+    state, history = jax.jit(trainer.init)(key_init), []
+    for done, trained, metrics in drive(advance, state, steps, chunk):
+        state = trained
+        history.append(jax.tree.map(np.asarray, metrics))
+        progress(done, history[-1])
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *history)
 
 
 def _warn_of_short_solves(metrics: dict, done: int) -> bool:

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from metadqn_jax import networks, programs
+from metadqn_jax import networks, programs, training
+from metadqn_jax.checks import Misuse
 from metadqn_jax.learners.descent import maml
 from metadqn_jax.sweep import members, sweep
 from metadqn_jax.tasks.navigation import navigation
@@ -36,6 +37,21 @@ def train():
 
     train.traces = traces
     return train
+
+
+def test_a_run_is_a_member_of_a_sweep_however_it_is_chunked(train):
+    program = train({"rate": 0.5})
+    seen = []
+    state, metrics = training.train(program.trainer, jax.random.key(3), STEPS, chunk=2, progress=lambda *row: seen.append(row))
+    assert [done for done, _ in seen] == [2, 3]
+    assert metrics["loss"].shape == (STEPS,)
+    returns = jax.jit(program.evaluate)(jax.random.key(0), state.slow)["returns"]
+    table = sweep(train, {"rate": [0.5]}, [3], steps=STEPS)
+    np.testing.assert_allclose(returns, table["returns"][0], rtol=1e-4, atol=1e-4)
+    whole, _ = training.train(program.trainer, jax.random.key(3), STEPS)
+    jax.tree.map(np.testing.assert_array_equal, state.slow.params, whole.slow.params)
+    with pytest.raises(Misuse, match="steps"):
+        training.train(program.trainer, jax.random.key(3), 0)
 
 
 def test_a_sweep_equals_its_members(train):
