@@ -22,7 +22,7 @@ def pendulum():
 
 
 PLACES = {
-    "reaching": Place(reaching, 8_000_000),
+    "reaching": Place(reaching, 12_000_000),
     "pendulum": Place(pendulum, 10_000_000),
     "arm": Place(arm, 6_000_000),
     "cheetah_velocity": Place(cheetah, 50_000_000),
