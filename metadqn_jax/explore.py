@@ -18,13 +18,13 @@ def by_segment(*epsilons: Any) -> Callable:
     """
     require(len(epsilons) > 0, "by_segment needs at least one ε, got none; write by_segment(1.0).")
     for epsilon in epsilons:
-        check_real("ε", epsilon, most=1.0)
+        check_real("the exploration rate ε", epsilon, most=1.0)
     return lambda outer_step, segment, t: jnp.stack([jnp.float32(e) for e in epsilons])[jnp.minimum(segment, len(epsilons) - 1)]
 
 
 def annealed(first: Any, last: Any, over: int) -> Callable:
     """ε from `first` to `last`, linearly over the first `over` outer steps. Raises `Misuse` outside [0, 1]."""
-    check_real("ε", first, most=1.0)
-    check_real("ε", last, most=1.0)
+    check_real("the first exploration rate ε", first, most=1.0)
+    check_real("the last exploration rate ε", last, most=1.0)
     check_real("over", over, least=1)
     return lambda outer_step, segment, t: first + (last - first) * jnp.minimum(outer_step / over, 1.0)

@@ -23,11 +23,12 @@ from metadqn_jax.memories.gru import gru
 from metadqn_jax.networks import cnn, mlp, reader
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
+from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.vary import vary_uniform
-from metadqn_jax.tasks.wrappers import observed, with_head
+from metadqn_jax.tasks.wrappers import mirror_observation, observed, scale_observation, with_head
 from metadqn_jax.training import make_trainer
 from metadqn_jax.types import Span
 
@@ -259,6 +260,12 @@ def call_cases():
             ),
             "must rise to its last_discount, got 0.99 and 0.95",
         ),
+        "one axis": (lambda: mirror_observation(family.split.train, 1), "axes to mirror must be some .*, got 1;"),
+        "factors of another size": (lambda: scale_observation(family.split.train, [1.0] * 3), "factors must broadcast"),
+        "a vary without a key": (
+            lambda: from_gymnax("CartPole-v1", lambda params: params),
+            "vary must be a function of \\(key, params\\)",
+        ),
         "a family that is nearly spelt": (lambda: check_name("task family", "cartpol", FAMILIES), "did you mean 'cartpole'"),
     }
 
@@ -311,4 +318,5 @@ def test_every_learner_is_built_by_default(family_name, name):
     family = entry.prepare(FAMILIES[family_name]())
     for make in learners_of(entry, family, family.recipe):
         learner = make(family.recipe.inner_steps)
-        jax.eval_shape(lambda key, learner=learner: first_slow(learner, key), jax.random.key(0))
+        slow = jax.eval_shape(lambda key, learner=learner: first_slow(learner, key), jax.random.key(0))
+        assert jax.tree.structure(slow.params) == jax.tree.structure(slow.target)

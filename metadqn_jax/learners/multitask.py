@@ -61,6 +61,7 @@ def scratch(
     for name, size in (("steps", steps), ("capacity", capacity), ("minibatch", minibatch), ("length", length)):
         check_count(name, size)
     check_real("the rate", rate)
+    check_real("polyak", polyak, most=1.0)
     optimizer = optax.adam(rate)
     piece = trees.lead(length, trees.shapes(transition))
 

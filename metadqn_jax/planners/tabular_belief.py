@@ -47,6 +47,8 @@ def fit_prior(prior: Prior, states: int, actions: int) -> Prior:
     """The prior with all its numbers at full shape, float32. Raises `Misuse` on shapes that do not fit and on values that
     no normal or Dirichlet distribution has; only `reward_sd` may be 0, where mean rewards are known.
     """
+    got = type(prior).__name__
+    require(isinstance(prior, Prior), f"a Prior is needed here, got a {got}; write DUAN._replace(reward_mean=0.0), say.")
     shapes = [(states, actions), (states, actions), (), (states, actions, states)]
     fitted = []
     for (name, value), shape, least in zip(prior._asdict().items(), shapes, (-np.inf, 0.0, TINY, TINY), strict=True):

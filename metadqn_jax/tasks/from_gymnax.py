@@ -9,7 +9,7 @@ import numpy as np
 
 from metadqn_jax import trees
 from metadqn_jax.actions import discrete, factored, multi_discrete
-from metadqn_jax.checks import check_same, require
+from metadqn_jax.checks import check_callable, check_same, require
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution
 from metadqn_jax.tasks.vary import derive
@@ -40,6 +40,7 @@ def from_gymnax(
     env, params = _environment(env, params)
     keep, redraw = ((names,) if isinstance(names, str) else tuple(names) for names in (keep, redraw))
     require(callable(vary), f"vary must be (key, params) -> params, got {vary!r}; make one of ranges with vary_uniform.")
+    check_callable("vary", vary, "key, params")
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
     check_same(
         f"the parameters that vary returns for {env.name}",

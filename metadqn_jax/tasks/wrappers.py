@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metadqn_jax.checks import Misuse, check_count, check_real, check_same, require
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution, check_kind
@@ -31,7 +32,14 @@ def map_observation(distribution: TaskDistribution, change: Callable[[Task, Arra
 
 
 def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistribution:
-    """Observations times `factors`, which broadcast to them; whole numbers become real ones."""
+    """Observations times `factors`, which broadcast to them; whole numbers become real ones. Raises `Misuse`."""
+
+    check_kind(distribution)
+    shape, given = distribution.spec.observation.shape, np.shape(factors)
+    require(
+        len(given) <= len(shape) and all(a in (1, b) for a, b in zip(given[::-1], shape[::-1], strict=False)),
+        f"factors must broadcast to observations {list(shape)}, got {list(given)}; give one for each element, or one for all.",
+    )
 
     def scaled(task, obs):
         real = jnp.promote_types(obs.dtype, jnp.float32)
@@ -161,11 +169,15 @@ def mirror_observation(distribution: TaskDistribution, axes: tuple[int, ...] = (
     A task becomes (inner task, mirrored bool [axes]); axis 0 of an image is up and down, axis 1 left and right. Raises
     `Misuse` on axes that observations do not have, and on none.
     """
+    check_kind(distribution)
     shape = distribution.spec.observation.shape
     require(
-        len(axes) > 0 and len(set(axes)) == len(axes) and all(axis in range(len(shape)) for axis in axes),
+        isinstance(axes, tuple | list)
+        and len(axes) > 0
+        and len(set(axes)) == len(axes)
+        and all(axis in range(len(shape)) for axis in axes),
         f"axes to mirror must be some of the {len(shape)} axes of observations {list(shape)}, each once, got {axes}; "
-        f"name axes from 0 to {len(shape) - 1}.",
+        f"name axes from 0 to {len(shape) - 1}, as in ({len(shape) - 1},).",
     )
 
     def sample(key):
