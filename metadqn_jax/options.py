@@ -53,9 +53,9 @@ def recipe_of(family: Family, options: Any) -> Recipe:
     """The family's recipe with what the options change."""
     own = [field.name for field in dataclasses.fields(Recipe) if hasattr(options, field.name) and field.name != "span"]
     named = {"outer_steps": options.steps, **{name: getattr(options, name) for name in own}}
-    if options.discount is not None:
-        named["last_discount"] = options.discount  # what was asked for does not change on the way
     named = {name: value for name, value in named.items() if value is not None}
+    if options.discount is not None:
+        named["last_discount"] = None  # what was asked for does not change on the way
     others = [field.name for field in dataclasses.fields(Recipe) if field.name not in (*own, "span", "outer_steps")]
     named |= pairs("recipe", options.recipe, others)
     span = {"steps": options.segment_steps, "streams": options.streams}
