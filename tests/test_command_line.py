@@ -235,8 +235,8 @@ def test_arguments_that_there_are_not(changes, words):
 
 
 def test_a_given_discount_stays():
-    assert FAMILIES["tabular"]().trial.last_discount is not None
-    recipe = choose(cli.Train("tabular", "rl2", discount=0.5)).recipe
+    assert FAMILIES["gridnavi"]().trial.last_discount is not None
+    recipe = choose(cli.Train("gridnavi", "rl2", discount=0.5)).recipe
     assert (recipe.discount, recipe.last_discount) == (0.5, None)
     assert choose(cli.Train("navigation", "maml", discount=1.0)).recipe.discount == 1.0
 
