@@ -2,7 +2,7 @@
 
 Learners that adapt beside a multi-task DQN, the same fine-tuned, one from scratch, and one that is shown the task, all with
 the factored head on the same number of environment steps: on robots (extra `robots`), on the pendulum with varied physics
-whose torques are a box, and reaching in 12 dimensions. Judged on held-out tasks after 0 … 3 segments, or by a trial's
+whose torques are a box, and reaching in 12 dimensions, by motors turned by one angle or two. Judged on held-out tasks after 0 … 3 segments, or by a trial's
 episodes, all seeds in one compiled program. What stands is not run again.
 """
 
@@ -22,7 +22,8 @@ def pendulum():
 
 
 PLACES = {
-    "reaching": Place(reaching, 12_000_000),
+    "reaching": Place(reaching, 6_000_000),
+    "reaching_two": Place(lambda: reaching(angles=2), 12_000_000),
     "pendulum": Place(pendulum, 10_000_000),
     "arm": Place(arm, 6_000_000),
     "cheetah_velocity": Place(cheetah, 50_000_000),

@@ -32,7 +32,7 @@ RECIPE = Recipe(
 TRIAL_RECIPE = dataclasses.replace(TRIAL, span=Span(120, 1, 1), discount=0.0, reward_scale=10.0, film=True)
 
 
-def reaching(dimensions: int = 12, angles: int | None = 2) -> Family:
+def reaching(dimensions: int = 12, angles: int | None = 1) -> Family:
     """Reach goals of [−½, ½]^d that are seen, in 20 steps: what is not seen is how the d motors are turned.
 
     They lie in d/2 planes, each of which is turned: by the first of so many `angles` in the first planes, by the second in
