@@ -2,8 +2,8 @@
 
 Learners that adapt beside a multi-task DQN, the same fine-tuned, one from scratch, and one that is shown the task, all with
 the factored head on the same number of environment steps: on robots (extra `robots`), on the pendulum with varied physics
-whose torques are a box, and reaching in 12 dimensions, by motors turned by one angle or two. Judged on held-out tasks after 0 … 3 segments, or by a trial's
-episodes, all seeds in one compiled program. What stands is not run again.
+whose torques are a box, and reaching in 12 dimensions, by motors turned by one angle or two. Judged on held-out tasks after
+0 … 3 segments, or by a trial's episodes, all seeds in one compiled program. What stands is not run again.
 """
 
 import tyro
