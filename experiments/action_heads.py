@@ -139,8 +139,8 @@ def show(results):
     for name, rows in results.items():
         series = {}
         for head, row in rows.items():
-            r, last = np.array(row["returns"]), ", ".join(f"{value:.1f}" for value in row["returns"][-1])
-            cells = [f"**{name}**, {head}", f"{row['env_steps'][-1]:,}", last, f"{r[-1].mean():.1f}", f"{row['random']:.1f}"]
+            r, last = np.array(row["returns"]), ", ".join(f"{value:.4g}" for value in row["returns"][-1])
+            cells = [f"**{name}**, {head}", f"{row['env_steps'][-1]:,}", last, f"{r[-1].mean():.4g}", f"{row['random']:.4g}"]
             lines.append("| " + " | ".join([*cells, str(row["cpu_seconds"])]) + " |")
             series[head] = {"x": row["env_steps"], "mean": r.mean(1), "low": r.min(1), "high": r.max(1)}
         title = f"{name}: DQN from scratch, mean and range of seeds"
