@@ -231,7 +231,7 @@ def test_mistakes_are_told_in_one_sentence(monkeypatch):
         Robot("dog")
     monkeypatch.setitem(sys.modules, "mujoco.mjx", None)
     for build in (arm, cheetah):
-        with pytest.raises(Misuse, match=r'mujoco must be installed, .*; pip install "metadqn_jax\[robots\]"\.'):
+        with pytest.raises(Misuse, match=r'mujoco must be installed, .*; pip install "\.\[robots\]" in the repository\.'):
             build()
 
 

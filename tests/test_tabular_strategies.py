@@ -328,7 +328,7 @@ def test_the_usual_prior_is_flat():
         ({"reward_sd": np.zeros((1, S, A))}, r"reward_sd must broadcast to \[3, 2\]"),
         ({"noise_sd": np.ones(A)}, r"noise_sd must broadcast to \[\]"),
         ({"concentration": np.ones(A)}, r"concentration must broadcast to \[3, 2, 3\]"),
-        ({"reward_mean": np.nan}, "reward_mean must be a finite number .* got nan"),
+        ({"reward_mean": np.nan}, "reward_mean must be a finite number, got nan"),
         ({"reward_sd": np.array([1.0, -1.0])}, "reward_sd must be a finite number at least 0, got -1.0"),
         ({"noise_sd": 0.0}, "noise_sd must be .* got 0.0"),
         ({"concentration": 0.0}, "concentration must be .* got 0.0"),
