@@ -101,8 +101,7 @@ def run(family, learner_name, *, budget, seeds, tasks, held=None, probe=None):
     program = programs.make_program(trained_on, learner, recipe, judge=entry.judge)
     program = program._replace(evaluate=judged(judge, trained_on, tested, tasks, held))
     table = trained(learner_name, program, seeds, steps)
-    scores = [table[f"train/{i}"][..., 1:].mean() for i in range(len(tested))]
-    best = int(np.argmax(scores)) if len(tested) > 1 else 0
+    best = max(range(len(tested)), key=lambda i: table[f"train/{i}"][..., 1:].mean()) if len(tested) > 1 else 0
     in_task = trial.span.steps * trial.span.streams * (family.horizon if judge.unit == "episodes" else 1)
     facts = {
         "candidate": candidates[best],
