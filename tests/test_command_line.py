@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from metadqn_jax import checkpoints, cli, programs, runs
+from metadqn_jax.arguments import Evaluate, Train, _sentence, parse
 from metadqn_jax.catalog import FAMILIES, LEARNERS
 from metadqn_jax.checks import Misuse
 from metadqn_jax.living import live
@@ -102,7 +103,7 @@ def test_every_option_is_documented(capsys):
     for command in ("train", "evaluate"):
         assert metadqn(command, "--help") == 0
         shown = " ".join(capsys.readouterr().out.split())
-        for field in cli.dataclasses.fields({"train": cli.Train, "evaluate": cli.Evaluate}[command]):
+        for field in dataclasses.fields({"train": Train, "evaluate": Evaluate}[command]):
             assert field.name.replace("_", "-") in shown or field.name.upper() in shown
 
 
@@ -149,13 +150,13 @@ BOXES = {
 
 @pytest.mark.parametrize("box", BOXES.values(), ids=BOXES)
 def test_a_box_is_read_with_and_without_a_frame(box):
-    assert cli._sentence(box) == "Error parsing --steps"
+    assert _sentence(box) == "Error parsing --steps"
 
 
 @pytest.mark.parametrize(("option", "kept"), [("True", True), ("False", False), (None, True)])
 def test_a_flag_is_on_off_or_the_recipes(option, kept):
     given = ["train", "navigation", "rl2", *(["--dueling", option] if option else [])]
-    assert build(cli.dataclasses.replace(cli._parse(given), chunk=1), tasks=2)[1].dueling is kept
+    assert build(dataclasses.replace(parse(given), chunk=1), tasks=2)[1].dueling is kept
 
 
 def test_a_run_goes_on_in_python(run):
@@ -213,7 +214,7 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
 
 
 def test_families_and_recipes_take_arguments():
-    options = cli.Train("navigation_2d", "maml", family=("bins=3",), recipe=("inner_trace=0.5", "last_discount=None"))
+    options = Train("navigation_2d", "maml", family=("bins=3",), recipe=("inner_trace=0.5", "last_discount=None"))
     chosen = choose(options)
     assert chosen.family.split.train.spec.head.width == 9
     assert (chosen.recipe.inner_trace, chosen.recipe.last_discount) == (0.5, None)
@@ -231,14 +232,14 @@ def test_families_and_recipes_take_arguments():
 )
 def test_arguments_that_there_are_not(changes, words):
     with pytest.raises(Misuse, match=words):
-        choose(dataclasses.replace(cli.Train("navigation_2d", "maml"), **changes))
+        choose(dataclasses.replace(Train("navigation_2d", "maml"), **changes))
 
 
 def test_a_given_discount_stays():
     assert FAMILIES["gridnavi"]().trial.last_discount is not None
-    recipe = choose(cli.Train("gridnavi", "rl2", discount=0.5)).recipe
+    recipe = choose(Train("gridnavi", "rl2", discount=0.5)).recipe
     assert (recipe.discount, recipe.last_discount) == (0.5, None)
-    assert choose(cli.Train("navigation", "maml", discount=1.0)).recipe.discount == 1.0
+    assert choose(Train("navigation", "maml", discount=1.0)).recipe.discount == 1.0
 
 
 def test_a_bound_that_nobody_knows_is_null():

@@ -34,6 +34,7 @@ FLOORS = [
         "learners/pearl",
         "planners/strategy",
     },
+    {"tasks/disguises"},
     {"tasks/minatar"},  # of whose games other families are made
     {"tasks/*", "learners/*", "living", "planners/bandit_strategies", "planners/tabular_strategies"},
     {"training", "evaluation"},
@@ -42,7 +43,7 @@ FLOORS = [
     {"entries"},
     {"catalog"},
     {"options"},
-    {"runs"},
+    {"runs", "arguments"},
     {"cli"},
 ]
 MODULES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.py") if path.stem != "__init__")
@@ -96,7 +97,7 @@ HOMES = {
     "xminigrid": {"environments/xland"},
     "optax": {"training", "programs", "learners/*"},
     "orbax": {"checkpoints"},
-    "tyro": {"cli"},
+    "tyro": {"arguments"},
     "rich": {"cli", "report", "progress"},
     "matplotlib": {"figures"},
     "scipy": {"stats", "heads/sampled"},

@@ -30,9 +30,10 @@ from metadqn_jax.learners.descent import Policy
 from metadqn_jax.loops import repeat
 from metadqn_jax.memories.linear_attention import linear_attention
 from metadqn_jax.networks import mlp, scorer
+from metadqn_jax.tasks.disguises import permute_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation_2d import navigation_2d
-from metadqn_jax.tasks.wrappers import permute_actions, with_head
+from metadqn_jax.tasks.wrappers import with_head
 from metadqn_jax.types import Spec, Transition
 
 LOW, HIGH = np.float32([-2.0, 0.0]), np.float32([2.0, 3.0])

@@ -23,12 +23,13 @@ from metadqn_jax.memories.gru import gru
 from metadqn_jax.networks import cnn, mlp, reader
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
+from metadqn_jax.tasks.disguises import mirror_observation
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import in_trials
 from metadqn_jax.tasks.vary import vary_uniform
-from metadqn_jax.tasks.wrappers import mirror_observation, observed, scale_observation, with_head
+from metadqn_jax.tasks.wrappers import observed, scale_observation, with_head
 from metadqn_jax.training import make_trainer
 from metadqn_jax.types import Span
 

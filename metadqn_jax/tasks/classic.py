@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.tasks.base import Family, Recipe
+from metadqn_jax.tasks.disguises import disguised, mix_observation
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import REPLAYED
 from metadqn_jax.tasks.vary import derive
-from metadqn_jax.tasks.wrappers import disguised, mix_observation, scale_observation
+from metadqn_jax.tasks.wrappers import scale_observation
 from metadqn_jax.types import Span
 
 CARTPOLE_SCALE = (1 / 2.4, 1 / 2, 1 / 0.21, 1 / 2)

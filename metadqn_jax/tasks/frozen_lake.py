@@ -9,10 +9,10 @@ from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.environments.frozen_lake import GOAL, HOLE, ICE, MOVES, FrozenLake
 from metadqn_jax.planners.tabular import value_iteration
 from metadqn_jax.tasks.base import Family, Recipe
+from metadqn_jax.tasks.disguises import permute_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
-from metadqn_jax.tasks.wrappers import permute_actions
 from metadqn_jax.types import Array, Key, Span
 
 RECIPE = Recipe(

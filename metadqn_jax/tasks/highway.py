@@ -12,11 +12,11 @@ from metadqn_jax.checks import check_name, check_real
 from metadqn_jax.environments.highway import IDLE, Highway
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe
+from metadqn_jax.tasks.disguises import disguised, permute_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import Ranges, places, vary_uniform
-from metadqn_jax.tasks.wrappers import disguised, permute_actions
 from metadqn_jax.types import Span
 
 RANGES: Ranges = {

@@ -11,11 +11,11 @@ from metadqn_jax.actions import discrete, held
 from metadqn_jax.checks import check_name
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution
+from metadqn_jax.tasks.disguises import mirror_observation, permute_actions, sticky_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.tasks.vary import Ranges, places, vary_uniform
-from metadqn_jax.tasks.wrappers import mirror_observation, permute_actions, sticky_actions
 from metadqn_jax.types import Array, Key, Span, Task
 
 HORIZON = 100

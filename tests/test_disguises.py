@@ -12,19 +12,11 @@ from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.navigation import Navigation
 from metadqn_jax.environments.tabular import Tabular
 from metadqn_jax.tasks.base import check_distribution, sample_tasks
+from metadqn_jax.tasks.disguises import disguised, mirror_observation, mix_observation, permute_actions, sticky_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.splits import fingerprint
-from metadqn_jax.tasks.wrappers import (
-    disguised,
-    map_observation,
-    mirror_observation,
-    mix_observation,
-    observe_task,
-    permute_actions,
-    scale_observation,
-    sticky_actions,
-)
+from metadqn_jax.tasks.wrappers import map_observation, observe_task, scale_observation
 
 DRAWS = 3_000
 
