@@ -15,6 +15,7 @@ from metadqn_jax.evaluation import trial_returns
 from metadqn_jax.loops import repeat
 from metadqn_jax.planners import bandit_strategies as strategies
 from metadqn_jax.planners.bandit import bayes_optimal, gittins_index
+from metadqn_jax.planners.bandit_belief import beta, beta_prior, normal_prior
 from metadqn_jax.tasks.bandit import bernoulli_bandit, gaussian_bandit
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.trials import in_trials
@@ -258,11 +259,13 @@ def expected_scores(name, prior=(1, 1)):
     ("name", "options"), [("greedy", {}), ("ucb1", {"constant": 0.3}), ("gittins", {"pulls": 10, "discount": 0.8})]
 )
 def test_scores_equal_their_numpy_twin(name, options, prior):
-    strategy = getattr(strategies, name)(4, prior=prior, **options)
+    strategy = getattr(strategies, name)(4, prior=prior if name == "gittins" else beta_prior(*prior), **options)
     scores = scores_after(strategy, HISTORY, 2)
     np.testing.assert_allclose(scores[0], expected_scores(name, prior), atol=5e-4)
     np.testing.assert_array_equal(scores[0], scores[1])
-    np.testing.assert_array_equal(strategy.q(NOTHING, strategies.Belief(SEEN, scores[0]), jnp.ones(1)), scores[0])
+    np.testing.assert_array_equal(
+        strategy.q(NOTHING, strategies.Belief(SEEN.sum(0), SEEN[0], scores[0]), jnp.ones(1)), scores[0]
+    )
 
 
 def test_thompson_draws_from_the_posterior():
@@ -292,7 +295,7 @@ def test_epsilon_greedy_wanders_as_often_as_it_says():
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 1.0), (1.0, 40.0), (300.0, 200.0), (2.5, 1.0)])
 def test_beta_draws_from_the_beta_distribution(a, b):
-    draw = jax.jit(lambda key: strategies.beta(key, jnp.full(20_000, a), jnp.full(20_000, b)))
+    draw = jax.jit(lambda key: beta(key, jnp.full(20_000, a), jnp.full(20_000, b)))
     assert stats.kstest(np.asarray(draw(jax.random.key(5))), stats.beta(a, b).cdf).pvalue > 1e-4
 
 
@@ -302,7 +305,7 @@ def test_an_arm_pulled_more_often_than_gittins_looks_ahead_scores_its_mean():
     assert scores[1] == pytest.approx(gittins_index(3)[0, 1])
 
 
-@pytest.mark.parametrize("build", [strategies.thompson, strategies.optimistic_thompson])
+@pytest.mark.parametrize("build", [strategies.thompson, strategies.greedy, lambda arms: strategies.gittins(arms, 10)])
 def test_rewards_that_no_bernoulli_arm_pays_end_as_nan(build):
     assert np.isnan(scores_after(build(2), [(0, 1), (0, 3.5)], 1)[0, 0])
 
@@ -313,16 +316,59 @@ def test_a_segment_of_several_pulls_counts_them_all():
     parts = [transition(*pull) for pull in HISTORY]
     segment = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     belief, _ = greedy.adapt(jax.random.key(6), NOTHING, greedy.begin(jax.random.key(7), NOTHING), segment)
-    np.testing.assert_array_equal(belief.counts, SEEN)
+    np.testing.assert_array_equal(belief.pulls, SEEN.sum(0))
+    np.testing.assert_array_equal(belief.paid, SEEN[0])
     np.testing.assert_allclose(belief.scores, one_by_one, rtol=1e-6)
+
+
+# --- arms that pay any number
+
+PAID = [(0, 2.0), (0, -1.0), (2, 0.5), (0, 3.0), (1, -2.0)]
+NORMAL = {"mean": 0.5, "spread": 2.0, "noise": 1.5}
+
+
+def by_quadrature(arm):
+    """The mean and standard deviation of an arm's posterior after PAID, from a fine grid of means."""
+    means = np.linspace(-15, 15, 30_001)
+    log = stats.norm(NORMAL["mean"], NORMAL["spread"]).logpdf(means)
+    log += sum(stats.norm(means, NORMAL["noise"]).logpdf(paid) for which, paid in PAID if which == arm)
+    weights = np.exp(log - log.max())
+    mean = np.average(means, weights=weights)
+    return mean, np.sqrt(np.average((means - mean) ** 2, weights=weights))
+
+
+def test_a_normal_posterior_is_that_of_a_grid_of_means():
+    prior, posteriors = normal_prior(**NORMAL), np.array([by_quadrature(arm) for arm in range(4)]).T
+    np.testing.assert_allclose(scores_after(strategies.greedy(4, prior=prior), PAID, 1)[0], posteriors[0], rtol=1e-4)
+    scores = scores_after(strategies.thompson(4, prior=prior), PAID, 4_000)
+    for arm, (mean, sd) in enumerate(posteriors.T):
+        assert stats.kstest(scores[:, arm], stats.norm(mean, sd).cdf).pvalue > 1e-4
+    pulls = np.bincount([arm for arm, _ in PAID], minlength=4) + (NORMAL["noise"] / NORMAL["spread"]) ** 2
+    expected = posteriors[0] + 0.3 * np.sqrt(2 * np.log(6) / pulls)
+    np.testing.assert_allclose(
+        scores_after(strategies.ucb1(4, constant=0.3, prior=prior), PAID, 1)[0], expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_two_pulls_of_gaussian_arms_return_what_the_integral_says():
+    """After one pull of two arms N(0, 1) with noise 1 the better posterior mean is max(0, N(0, 1/2)): √(1 / 4π) on average."""
+    returns, _ = played(strategies.greedy(2, prior=normal_prior()), 2, 2, 20_000, gaussian_bandit)
+    assert abs(returns.mean() - np.sqrt(1 / (4 * np.pi))) < 3.5 * returns.std() / np.sqrt(20_000)
+
+
+def test_on_gaussian_arms_what_explores_returns_more_than_what_does_not():
+    greedy, ucb = (strategies.greedy(5, prior=normal_prior()), strategies.ucb1(5, constant=0.5, prior=normal_prior()))
+    (first, optima), (second, _) = (played(one, 5, 100, 500, gaussian_bandit) for one in (greedy, ucb))
+    assert (second - first).mean() > 3.5 * (second - first).std() / np.sqrt(500)
+    assert second.mean() < optima.mean()
 
 
 # --- the published table
 
 
-def played(strategy, arms, pulls, tasks):
+def played(strategy, arms, pulls, tasks, bandit=bernoulli_bandit):
     """Returns [tasks] of a strategy on held-out tasks, and their optima."""
-    test = in_trials(bernoulli_bandit(arms, pulls)).split.test
+    test = in_trials(bandit(arms, pulls)).split.test
     sizes = {"span": Span(pulls, 1, 1), "horizon": pulls, "episodes": 1, "chunk": tasks}
     judge = jax.jit(lambda key, held: trial_returns(key, strategy, NOTHING, test, held, (1,), **sizes))
     held = drawn(test, tasks)
@@ -371,7 +417,8 @@ def test_the_index_plays_ten_pulls_as_well_as_anything_can():
         (lambda: gittins_index(5, discount=1.0), "discount"),
         (lambda: gittins_index(5, prior=(0.0, 1.0)), "prior"),
         (lambda: strategies.greedy(0), "arms"),
-        (lambda: strategies.thompson(3, prior=(0.5, 1.0)), "prior"),
+        (lambda: strategies.thompson(3, prior=beta_prior(0.5, 1.0)), "successes"),
+        (lambda: strategies.greedy(3, prior=normal_prior(noise=0.0)), "noise"),
         (lambda: strategies.ucb1(3, constant=-1.0), "constant"),
         (lambda: strategies.epsilon_greedy(3, epsilon=1.5), "epsilon"),
     ],
@@ -379,3 +426,10 @@ def test_the_index_plays_ten_pulls_as_well_as_anything_can():
 def test_misuse_is_one_sentence(build, name):
     with pytest.raises(Misuse, match=rf"^{name} must .*, got .*; change {name}\.$"):
         build()
+
+
+def test_a_prior_says_what_arms_pay():
+    with pytest.raises(
+        Misuse, match=r"^prior must be an ArmPrior, got a tuple; take beta_prior\(2, 1\) or normal_prior\(\), say\.$"
+    ):
+        strategies.greedy(3, prior=(2.0, 1.0))
