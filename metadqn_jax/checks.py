@@ -47,8 +47,11 @@ def check_real(name: str, value: Any, least: float = 0.0, most: float = math.inf
     return value
 
 
-def check_callable(name: str, value: Any, takes: str) -> None:
-    """A function of the arguments that `takes` names, a, b, …; raises `Misuse` otherwise, as on one that only makes such."""
+def check_callable(name: str, value: Any, takes: str, cure: str = "give a function") -> None:
+    """A function of the arguments that `takes` names, a, b, …; raises `Misuse` otherwise, as on one that only makes such.
+
+    cure: what to do where no function came.
+    """
     count = len(takes.split(","))
     try:
         inspect.signature(value).bind(*range(count))
@@ -58,7 +61,7 @@ def check_callable(name: str, value: Any, takes: str) -> None:
     except ValueError:  # a builtin that does not say what it takes
         fits = True
     got = getattr(value, "__name__", repr(value))
-    cure = f"call it first, as in {name}={got}(...)" if callable(value) else "give a function"
+    cure = f"call it first, as in {name}={got}(...)" if callable(value) else cure
     require(fits, f"{name} must be a function of ({takes}), got {got}; {cure}.")
 
 

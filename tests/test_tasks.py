@@ -307,7 +307,7 @@ def test_the_time_starts_anew_where_an_episode_terminates():
         ),
         ("CartPole-v1", lambda key, p: {"gravity": p.gravity}, {}, "must keep its structure"),
         ("CartPole-v1", same, {"keep": ("goal",)}, "has no field 'goal'"),
-        ("CartPole-v1", {"gravity": (9.0, 10.0)}, {}, r"vary must be \(key, params\) -> params, got .* with vary_uniform"),
+        ("CartPole-v1", {"gravity": (9.0, 10.0)}, {}, r"vary must be a function of \(key, params\), got .* with vary_uniform"),
         (Navigation, same, {}, "env must be a gymnax id or Environment, got <class"),
         ("Pendulum-v1", same, {"head": actions.factored([-50.0], [50.0], 3)}, "got some between -50.0 and 50.0; take a head"),
         ("PointRobot-misc", same, {"head": PUSHES}, "draws goal at reset"),

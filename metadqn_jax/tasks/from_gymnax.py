@@ -39,8 +39,7 @@ def from_gymnax(
     """
     env, params = _environment(env, params)
     keep, redraw = ((names,) if isinstance(names, str) else tuple(names) for names in (keep, redraw))
-    require(callable(vary), f"vary must be (key, params) -> params, got {vary!r}; make one of ranges with vary_uniform.")
-    check_callable("vary", vary, "key, params")
+    check_callable("vary", vary, "key, params", "make one of ranges with vary_uniform")
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
     check_same(
         f"the parameters that vary returns for {env.name}",
