@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.core
+import numpy as np
 
 
 class Misuse(ValueError):
@@ -42,20 +43,41 @@ def check_real(name: str, value: Any, least: float = 0.0, most: float = math.inf
         inside = math.isfinite(value) and least <= value <= most
     except TypeError:
         inside = False
-    bounds = "" if least == -math.inf else f" at least {least:g}" if most == math.inf else f" between {least:g} and {most:g}"
-    require(inside, f"{name} must be a finite number{bounds}, got {value!r}; change {name}.")
+    ends = {(True, True): "", (False, True): f" at least {least:g}", (True, False): f" at most {most:g}"}
+    bounds = ends.get((least == -math.inf, most == math.inf), f" between {least:g} and {most:g}")
+    got = repr(value) if isinstance(value, numbers.Number | str | None) else f"a {type(value).__name__}"
+    require(inside, f"{name} must be a finite number{bounds}, got {got}; change {name}.")
     return value
 
 
+def check_numbers(name: str, value: Any) -> None:
+    """An array of finite numbers, or what makes one; traced values pass unchecked. Raises `Misuse`."""
+    if is_traced(value):
+        return
+    try:
+        fits = bool(np.isfinite(np.asarray(value, float)).all())
+    except (TypeError, ValueError):
+        fits = False
+    require(fits, f"{name} must be finite numbers, got {value!r}; change {name}.")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """True or False; raises `Misuse` otherwise, as on a word, which would count as True."""
+    require(isinstance(value, bool | np.bool_), f"{name} must be True or False, got {value!r}; change {name}.")
+    return bool(value)
+
+
 def check_callable(name: str, value: Any, takes: str, cure: str = "give a function") -> None:
-    """A function of the arguments that `takes` names, a, b, …; raises `Misuse` otherwise, as on one that only makes such.
+    """A function of the arguments that `takes` names, a, b, …; raises `Misuse` otherwise, as on one that only makes such:
+    that could be called without any.
 
     cure: what to do where no function came.
     """
     count = len(takes.split(","))
     try:
-        inspect.signature(value).bind(*range(count))
-        fits = True
+        signature = inspect.signature(value)
+        signature.bind(*range(count))
+        fits = any(one.default is one.empty and one.kind is not one.VAR_KEYWORD for one in signature.parameters.values())
     except TypeError:
         fits = False
     except ValueError:  # a builtin that does not say what it takes

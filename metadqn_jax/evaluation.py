@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax import trees
 from metadqn_jax.checks import check_count, require
 from metadqn_jax.explore import by_segment
-from metadqn_jax.learners.base import MetaLearner
+from metadqn_jax.learners.base import MetaLearner, check_life
 from metadqn_jax.living import episode_return, epsilon_greedy, live, rollout, start
 from metadqn_jax.loops import in_chunks
-from metadqn_jax.tasks.base import Recipe, TaskDistribution
+from metadqn_jax.tasks.base import Recipe, TaskDistribution, transition_like
 from metadqn_jax.tasks.trials import check_trials, episode_returns
 from metadqn_jax.types import Array, Key, Slow, Span, Task
 
@@ -84,6 +85,7 @@ def adaptation_returns(
     chunk: tasks at a time; make it large on an accelerator. Raises `Misuse` on steps that do not increase.
     """
     _check_points("steps", steps)
+    _check_fit(learner, slow, distribution, span)
     support, repeats = Span(segments=1, steps=span.steps, streams=span.streams), max(1, steps[-1])
     life = functools.partial(live, span=support, explore=explore, repeats=repeats)
     return _probe(key, life, steps, learner, slow, distribution, tasks, horizon, episodes, chunk)
@@ -109,6 +111,7 @@ def segment_returns(
     training's exploration. All else is as in `adaptation_returns`.
     """
     _check_points("segments", segments)
+    _check_fit(learner, slow, distribution, span)
     fresh = Span(segments=max(1, segments[-1]), steps=span.steps, streams=span.streams)
     life = functools.partial(live, span=fresh, explore=explore)
     return _probe(key, life, segments, learner, slow, distribution, tasks, horizon, episodes, chunk)
@@ -136,6 +139,7 @@ def trial_returns(
     count = span.segments * span.steps // horizon
     require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
     check_trials(distribution)
+    _check_fit(learner, slow, distribution, span)
 
     def one(key, task):
         def returns(i):
@@ -152,6 +156,12 @@ def _check_points(name: str, points: tuple[int, ...], least: int = 0) -> None:
     for k in points:
         check_count(f"each of the {name}", k, least=least)
     require(len(points) > 0 and list(points) == sorted(set(points)), f"{name} must increase, got {points}; sort them.")
+
+
+def _check_fit(learner: MetaLearner, slow: Slow, distribution: TaskDistribution, span: Span) -> None:
+    """Raise `Misuse` unless the learner can live in these tasks, by segments of this span."""
+    segment = trees.lead(span.steps, trees.lead(span.streams, transition_like(distribution)))
+    check_life(learner, distribution.spec, slow, segment)
 
 
 def _probe(key, life, points, learner, slow, distribution, tasks, horizon, episodes, chunk):

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 
-from metadqn_jax.checks import check_callable, check_count, require
+from metadqn_jax.checks import check_callable, check_count, check_flag, require
+from metadqn_jax.heads.base import by_option
 from metadqn_jax.layers import DenseLayers, Seen
 from metadqn_jax.types import ActionHead, Array, Key, Params, QNetwork, Spec, image_of
 
@@ -138,7 +139,7 @@ def scorer(
     require(len(hidden) == 2, f"a scorer has two layers, got hidden={tuple(hidden)}; give two sizes.")
     _check_sizes(spec, channels, hidden)
     require(
-        len(context) == 2 and spec.head.width == context[0] and spec.head.values is not None,
+        len(context) == 2 and spec.head.width == context[0] and spec.head.values is not None and by_option(spec.head),
         f"a scorer needs a head with one output and a context of one row for each action, got {spec.head.width} outputs "
         f"and {context}; use a discrete head and a memory that is read for each action, or mlp.",
     )
@@ -159,15 +160,23 @@ def scorer(
 
 
 def reader(
-    spec: Spec, context: tuple[int, ...] | None, *, channels: Sequence[int] = (), film: bool = False, **shape: Any
+    spec: Spec,
+    context: tuple[int, ...] | None,
+    *,
+    channels: Sequence[int] = (),
+    dueling: bool = False,
+    film: bool = False,
+    **shape: Any,
 ) -> QNetwork:
     """A network of a recipe's `shape` that reads such a context: `scorer` for one row for each action, else `cnn` or `mlp`.
 
-    A `cnn` where there are `channels` of convolutions; `film` is of no use but to a context that is a vector. Raises `Misuse`.
+    A `cnn` where there are `channels` of convolutions. What makes no sense is left out: `film` without a context that is a
+    vector, `dueling` with a head that has no output for each option. Raises `Misuse`.
     """
     if context is not None and len(context) == 2:
-        return scorer(spec, context=context, channels=channels, **shape)
+        return scorer(spec, context=context, channels=channels, dueling=dueling, **shape)
     sizes: dict[str, Any] = {**shape, "film": film and context is not None, "context": 0 if context is None else context[0]}
+    sizes["dueling"] = dueling and by_option(spec.head)
     return cnn(spec, channels=channels, **sizes) if channels else mlp(spec, **sizes)
 
 
@@ -190,16 +199,17 @@ def _network(spec, channels, hidden, activation, dueling, layer_norm, context, f
     _check_sizes(spec, channels, hidden)
     check_count("context", context, least=0)
     check_callable("activation", activation, "x")
+    for name, flag in (("dueling", dueling), ("layer_norm", layer_norm), ("film", film)):
+        check_flag(name, flag)
     require(
         not film or (context > 0 and len(hidden) > 0),
         f"film needs a context and a hidden layer that it scales, got context={context} and hidden={tuple(hidden)}; set "
         "film=False.",
     )
-    bins = 1 if spec.head.support is None else spec.head.support.bins
     require(
-        not dueling or spec.head.width % bins == 0,
-        f"a dueling network needs a head with {bins} outputs, those of its support, for each action, got {spec.head.width} in "
-        "all; set dueling=False.",
+        not dueling or by_option(spec.head),
+        "a dueling network needs a head with an output for each option of an action, as `discrete` and `factored`, got one "
+        "without; set dueling=False.",
     )
     module = _QModule(spec.head, image_of(spec) or (), tuple(channels), tuple(hidden), activation, dueling, layer_norm, film)
 

@@ -15,6 +15,8 @@ from metadqn_jax.programs import Program
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.training import cvar
 
+WORDS = {"true": "True", "false": "False", "none": "None"}  # as other languages write them
+
 
 def check_options(entry: Entry, options: Any) -> None:
     """Raise `Misuse` on an option that the learner does not take."""
@@ -25,10 +27,12 @@ def check_options(entry: Entry, options: Any) -> None:
 
 
 def pairs(option: str, given: tuple[str, ...] | None, allowed: Iterable[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs as arguments, each VALUE a Python literal or else a string. Raises `Misuse` on other names.
+    """NAME=VALUE pairs as arguments, each VALUE a Python literal, true, false, none or else a string.
 
-    >>> pairs("family", ("bins=9", "source=pearl"), ["bins", "source"])
-    {'bins': 9, 'source': 'pearl'}
+    Raises `Misuse` on other names.
+
+    >>> pairs("family", ("bins=9", "source=pearl", "dense=false"), ["bins", "source", "dense"])
+    {'bins': 9, 'source': 'pearl', 'dense': False}
     """
     found, known = {}, dict.fromkeys(allowed)
     for pair in given or ():
@@ -37,7 +41,7 @@ def pairs(option: str, given: tuple[str, ...] | None, allowed: Iterable[str]) ->
         require(equals == "=", f"--{option} takes NAME=VALUE, got {pair!r}; write {next(iter(known))}=9, say.")
         check_name(f"name in --{option}", name, known)
         try:
-            found[name] = ast.literal_eval(value)
+            found[name] = ast.literal_eval(WORDS.get(value, value))
         except (SyntaxError, ValueError):
             found[name] = value
     return found

@@ -8,6 +8,7 @@ Q(s, a) is drawn to it. Nothing here stops a gradient: whoever makes the views d
 A new loss is one function of one of the three kinds.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import check_callable, check_count, check_real, is_traced, require
-from metadqn_jax.types import ActionHead, Array, Outputs, Transition
+from metadqn_jax.types import ActionHead, Array, Outputs, Transition, check_head
 
 
 class Views(NamedTuple):
@@ -45,6 +46,7 @@ def temporal_difference(
     >>> from metadqn_jax.actions import discrete
     >>> loss = temporal_difference(discrete(2), select=greedy, target=one_step(0.9), regression=squared)
     """
+    check_head(head)
     check_real("reward_scale", reward_scale)
     check_callable("select", select, "head")
     check_callable("target", target, "rewards, values, terminated, truncated")
@@ -100,6 +102,7 @@ def munchausen(temperature: Any = 0.03, weight: Any = 0.9, floor: Any = -1.0) ->
     """
     check_real("temperature", temperature, least=1e-8)
     check_real("weight", weight, most=1.0)
+    check_real("floor", floor, least=-math.inf, most=0.0)
 
     def select(head):
         _needs("Munchausen", "action probabilities", head.policy)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count
+from metadqn_jax.checks import check_count, require
 
 Array = jax.Array
 Key = jax.Array
@@ -148,6 +148,13 @@ class ActionHead(NamedTuple):
         """How many actions there are, None where the head does not know them one by one."""
         outputs = jax.ShapeDtypeStruct((self.width,), jnp.float32)
         return None if self.values is None else jax.eval_shape(self.values, outputs).size
+
+
+def check_head(head: Any) -> None:
+    """Raise `Misuse` unless it is an ActionHead, and not what makes one."""
+    got = getattr(head, "__name__", repr(head))
+    cure = f"call it first, as in {got}(...)" if callable(head) else "make one as in metadqn_jax.actions"
+    require(isinstance(head, ActionHead), f"the head must be an ActionHead, got {got}; {cure}.")
 
 
 class Spec(NamedTuple):

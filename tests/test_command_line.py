@@ -227,6 +227,8 @@ def test_families_and_recipes_take_arguments():
         ({"family": ("bins",)}, "--family takes NAME=VALUE, got 'bins'"),
         ({"tasks": "navigation", "family": ("bins=3",)}, "--family must be left out"),
         ({"recipe": ("discount=0.5",)}, "unknown name in --recipe 'discount'"),
+        ({"tasks": "semicircle", "family": ("dense=no",)}, "dense must be True or False, got 'no'"),
+        ({"tasks": "gridnavi", "learner": "rl2", "recipe": ("centred=no",)}, "centred must be True or False, got 'no'"),
         ({"recipe": ("reward_scale=big",)}, "reward_scale must be a finite number at least 0, got 'big'"),
     ],
 )

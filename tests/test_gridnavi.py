@@ -10,7 +10,7 @@ import pytest
 from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.gridnavi import GridNavi
 from metadqn_jax.loops import repeat
-from metadqn_jax.planners.gridnavi import bayes_optimal, candidates
+from metadqn_jax.planners.gridnavi import bayes_optimal, candidates, known_goal_return
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.gridnavi import gridnavi
 
@@ -136,6 +136,11 @@ def test_the_bayes_optimum_is_that_of_the_best_path_of_all(episodes, horizon):
 def test_a_grid_without_goals_is_refused():
     with pytest.raises(Misuse, match="size must be a whole number of at least 3, got 2"):
         bayes_optimal(1, size=2)
+
+
+def test_a_goal_that_is_too_far_costs_all_of_the_episode():
+    assert float(known_goal_return(jnp.array([4, 4]), horizon=3)) == pytest.approx(-0.3)
+    assert float(known_goal_return(jnp.array([2, 1]), horizon=3)) == pytest.approx(0.8)
 
 
 def test_the_bayes_optimum_of_the_published_trial():

@@ -29,7 +29,7 @@ from metadqn_jax.learners.anil import head_weights
 from metadqn_jax.learners.descent import Policy
 from metadqn_jax.loops import repeat
 from metadqn_jax.memories.linear_attention import linear_attention
-from metadqn_jax.networks import mlp, scorer
+from metadqn_jax.networks import mlp, reader, scorer
 from metadqn_jax.tasks.disguises import permute_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation_2d import navigation_2d
@@ -391,6 +391,30 @@ def test_a_family_takes_another_head_for_its_actions():
         close(step.transition_obs, [0.1, -0.1])
 
 
+@pytest.mark.parametrize(
+    ("head", "fits"),
+    [
+        (factored([-0.1] * 2, [0.1] * 2, 101), True),
+        (sampled([-0.1, -0.05], [0.1, 0.05]), True),
+        (naf([-0.1] * 2, [0.1, 0.2]), False),
+        (factored([-5.0] * 2, [5.0] * 2, 3), False),
+    ],
+)
+def test_another_head_stays_within_the_box(head, fits):
+    if fits:
+        assert with_head(navigation_2d(), head).split.test.spec.head is head
+        return
+    with pytest.raises(Misuse, match=r"the head must give actions between \[-0.1 -0.1\] and .*; take a head for"):
+        with_head(navigation_2d(), head)
+
+
+def test_a_network_that_reads_splits_values_only_where_that_means_something():
+    for name, head in HEADS.items():
+        spec = Spec(jax.ShapeDtypeStruct((OBS,), jnp.float32), head)
+        plain, split = (reader(spec, None, hidden=(8,), dueling=dueling).init(jax.random.key(0)) for dueling in (False, True))
+        assert (trees.shapes(plain) != trees.shapes(split)) == name.startswith(("factored", "multi_discrete", "discrete")), name
+
+
 # --- the usual heads of gymnax's spaces
 
 
@@ -490,8 +514,8 @@ def test_what_is_read_for_each_action_refuses_a_head_without_a_value_for_each(na
         (lambda: multi_discrete([]), "at least one dimension"),
         (lambda: multi_discrete([2, 0]), "options of a dimension must be"),
         (lambda: multi_discrete([2], Support(1.0, 0.0, 3)), "support.low must be below"),
-        (lambda: candidates([1.0, 2.0]), r"candidates must have features \[actions, m\], .* got shape \[2\]"),
-        (lambda: candidates(np.zeros((0, 3))), r"got shape \[0, 3\]"),
+        (lambda: candidates([1.0, 2.0]), r"candidates must have features \[actions, m\], .* got the shape \[2\]"),
+        (lambda: candidates(np.zeros((0, 3))), r"got the shape \[0, 3\]"),
         (lambda: candidates([[np.nan]]), "features must be finite"),
         (lambda: sampled([0.0], [np.nan]), "a sampled head must lie in a box"),
         (lambda: sampled([0.0], [1.0], points=4, elites=5), "elites must be at most the points, 4, got 5"),
@@ -505,7 +529,7 @@ def test_what_is_read_for_each_action_refuses_a_head_without_a_value_for_each(na
         (lambda: permute_actions(with_head(navigation_2d(), naf([-0.1] * 2, [0.1] * 2)).split.train), "one by one"),
         (
             lambda: mlp(Spec(jax.ShapeDtypeStruct((3,), jnp.float32), HEADS["sampled, support"]), dueling=True),
-            "a dueling network needs a head with 6 outputs",
+            "a dueling network needs a head with an output for each option",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,26 +11,33 @@ import optax
 import pytest
 
 from metadqn_jax import programs, td
-from metadqn_jax.actions import candidates, discrete, multi_discrete
+from metadqn_jax.actions import candidates, discrete, factored, held, multi_discrete, naf, ornstein_uhlenbeck, sampled
 from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
 from metadqn_jax.checks import Misuse, check_name
 from metadqn_jax.environments.xland import XLand
-from metadqn_jax.evaluation import adaptation_returns, random_trial_returns
+from metadqn_jax.evaluation import adaptation_returns, random_trial_returns, trial_returns
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.learners.descent import Descending, maml, sgd
 from metadqn_jax.learners.rl2 import rl2
 from metadqn_jax.memories.gru import gru
 from metadqn_jax.networks import cnn, mlp, reader
+from metadqn_jax.planners import bandit_strategies as strategies
+from metadqn_jax.planners import dark_room, gridnavi
+from metadqn_jax.planners.bandit import gittins_index
+from metadqn_jax.planners.tabular import value_iteration
+from metadqn_jax.planners.tabular_belief import DUAN
+from metadqn_jax.planners.tabular_strategies import Sizes, sizes_of, ucrl2
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
-from metadqn_jax.tasks.disguises import mirror_observation
+from metadqn_jax.tasks.disguises import disguised, mirror_observation, mix_observation, sticky_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.splits import split
-from metadqn_jax.tasks.trials import in_trials
-from metadqn_jax.tasks.vary import vary_uniform
-from metadqn_jax.tasks.wrappers import observed, scale_observation, with_head
+from metadqn_jax.tasks.tabular import tabular
+from metadqn_jax.tasks.trials import absorb, in_trials, trial
+from metadqn_jax.tasks.vary import places, vary_uniform
+from metadqn_jax.tasks.wrappers import observe_task, observed, scale_observation, with_head
 from metadqn_jax.training import make_trainer
 from metadqn_jax.types import Span
 
@@ -268,7 +276,78 @@ def call_cases():
             "vary must be a function of \\(key, params\\)",
         ),
         "a family that is nearly spelt": (lambda: check_name("task family", "cartpol", FAMILIES), "did you mean 'cartpole'"),
+        "a flag in a word": (lambda: FAMILIES["semicircle"](dense="false"), "dense must be True or False, got 'false'"),
+        "a network's flag in a word": (lambda: mlp(spec, dueling="no"), "dueling must be True or False"),
+        "a cap of 0": (lambda: FAMILIES["cartpole"](0), "cap must be a whole number of at least 1, got 0"),
+        "a sticky word": (lambda: FAMILIES["breakout"]("a"), "sticky must be a finite number"),
+        "no rule to combine": (lambda: FAMILIES["xland"](rules=0), 'change share or count, or take unseen="rulesets"'),
+        "a trace in a word": (
+            lambda: programs.make_parts(family.split.train, dataclasses.replace(family.recipe, inner_trace="abc")),
+            "inner_trace must be a finite number between 0 and 1, got 'abc'",
+        ),
+        "trials of trials": (lambda: in_trials(in_trials(family)), "must be plain episodes, got trials"),
+        "trials of a distribution": (lambda: in_trials(family.split.train), "a Family is needed here, got a TaskDistribution"),
+        "a trial of a family": (lambda: trial(family, 2, 5), "a TaskDistribution is needed here, got a Family"),
+        "a rest for a family": (lambda: absorb(family, 5), "a TaskDistribution is needed here, got a Family"),
+        "a view of a family": (lambda: mix_observation(family), "a TaskDistribution is needed here, got a Family"),
+        "sticky families": (lambda: sticky_actions(family), "a TaskDistribution is needed here, got a Family"),
+        "a disguised split": (lambda: disguised(family.split, mix_observation), "a Family is needed here, got a TaskSplit"),
+        "a disguise by name": (lambda: disguised(family, "mix"), "wrapper must be a function of"),
+        "what is seen of a task": (lambda: observe_task(family.split.train, None), "features must be a function of"),
+        "factors that are none": (lambda: scale_observation(family.split.train, [np.nan, 1.0]), "factors must be finite"),
+        "a part of no task": (lambda: split(family.split.train, by=lambda task: None), "by must give a part of the task"),
+        "a part in words": (lambda: split(family.split.train, by=lambda task: "a"), "by must give arrays of the task"),
+        "places of no ranges": (lambda: places([1]), "ranges must be a dict"),
+        "a range of no field": (lambda: vary_uniform({(): (1, 2)}), "ranges must be a dict"),
+        "parameters of another environment": (
+            lambda: from_gymnax("CartPole-v1", lambda key, params: params, params=gymnax.make("Pendulum-v1")[1]),
+            "params must be CartPole-v1's EnvParams, got a .*pendulum",
+        ),
+        "fields by number": (lambda: from_gymnax("CartPole-v1", lambda key, params: params, keep=3), "keep must name fields"),
+        "a head that is not called": (lambda: with_head(family, discrete), "got discrete; call it first"),
+        "no head": (lambda: held(None, 3), "the head must be an ActionHead, got None"),
+        "a loss of no head": (lambda: td.temporal_difference(None, **td_of), "the head must be an ActionHead, got None"),
+        "a regression that is not called": (
+            lambda: td.temporal_difference(head, **{**td_of, "regression": td.hl_gauss}),
+            "got hl_gauss; call it first, as in regression=hl_gauss",
+        ),
+        "a floor above 0": (lambda: td.munchausen(floor=1.0), "floor must be a finite number at most 0, got 1.0"),
+        "noise that never comes": (lambda: ornstein_uhlenbeck(naf([0.0], [1.0]), pull=0.0), "pull must be a finite number"),
+        "a support in a tuple": (lambda: discrete(3, (0, 1, 5)), "the support must be a Support, got"),
+        "a box in words": (lambda: factored(["a"], ["b"], 3), "a box with finite bounds"),
+        "features in words": (lambda: candidates({"a": 1}), "got rows of unequal length, or no numbers"),
+        "a dueling search": (
+            lambda: mlp(spec._replace(head=sampled([0.0], [1.0])), dueling=True),
+            "a dueling network needs a head with an output for each option",
+        ),
+        "a table of another shape": (
+            lambda: value_iteration(jnp.ones((2, 3, 2)), jnp.ones((3, 2)), 4),
+            r"must have the shapes \[S, A, S\] and \[S, A\], got \[2, 3, 2\] and \[3, 2\]",
+        ),
+        "a negative horizon": (
+            lambda: value_iteration(jnp.ones((1, 1, 1)), jnp.ones((1, 1)), -1),
+            "horizon must be a whole number of at least 0, got -1",
+        ),
+        "a hunt without an end": (lambda: dark_room.bayes_optimal(1, 5, -1), "horizon must be a whole number of at least 1"),
+        "a hunt in a closet": (lambda: dark_room.random_return(1), "size must be a whole number of at least 2, got 1"),
+        "no hunt": (lambda: gridnavi.bayes_optimal(0), "episodes must be a whole number of at least 1, got 0"),
+        "a prior of one number": (lambda: gittins_index(5, prior=1.0), "prior must be the two parameters"),
+        "a strategy of another size": (
+            lambda: played(strategies.thompson(3)),
+            "what the learner's q gives the head",
+        ),
+        "a strategy that meets other observations": (lambda: played(ucrl2(Sizes(4, 3, 2, 2), DUAN)), "observations of a trial"),
+        "sizes in a tuple": (lambda: ucrl2((4, 3, 2, 2), DUAN), "sizes must be Sizes, got a tuple"),
+        "sizes of plain episodes": (lambda: sizes_of(tabular(4, 3, 5)), "put the family in trials"),
     }
+
+
+def played(strategy):
+    """The returns of a strategy on trials of five arms."""
+    test = in_trials(FAMILIES["bernoulli_bandit"](5, 4)).split.test
+    slow = first_slow(strategy, jax.random.key(0))
+    tasks = sample_tasks(jax.random.key(1), test, 2)
+    return trial_returns(jax.random.key(2), strategy, slow, test, tasks, (1,), span=Span(4, 1, 1), horizon=4)
 
 
 CALLS = call_cases()

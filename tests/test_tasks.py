@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.environments import spaces
 
 from metadqn_jax import actions
 from metadqn_jax.actions import discrete
@@ -289,6 +290,13 @@ def test_the_time_starts_anew_where_an_episode_terminates():
 # --- from_gymnax
 
 
+class HalfBounded(Navigation2D):
+    """Velocities that are bounded below alone."""
+
+    def action_space(self, params=None):
+        return spaces.Box(0.0, np.inf, (2,), jnp.float32)
+
+
 @pytest.mark.parametrize(
     ("env", "vary", "options", "sentence"),
     [
@@ -308,6 +316,7 @@ def test_the_time_starts_anew_where_an_episode_terminates():
         ("CartPole-v1", lambda key, p: {"gravity": p.gravity}, {}, "must keep its structure"),
         ("CartPole-v1", same, {"keep": ("goal",)}, "has no field 'goal'"),
         ("CartPole-v1", {"gravity": (9.0, 10.0)}, {}, r"vary must be a function of \(key, params\), got .* with vary_uniform"),
+        (HalfBounded(), same, {"head": actions.factored([-5.0] * 2, [5.0] * 2, 3)}, "got some between -5.0 and 5.0; take"),
         (Navigation, same, {}, "env must be a gymnax id or Environment, got <class"),
         ("Pendulum-v1", same, {"head": actions.factored([-50.0], [50.0], 3)}, "got some between -50.0 and 50.0; take a head"),
         ("PointRobot-misc", same, {"head": PUSHES}, "draws goal at reset"),

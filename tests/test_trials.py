@@ -179,6 +179,14 @@ def test_an_episode_that_would_go_on_is_absorbed_as_it_is(horizon):
     assert not seen.terminated.any()
 
 
+def test_an_absorbed_episode_that_the_environment_truncates_is_truncated():
+    _, seen = lived(absorb(navigation().split.train, 25), 50, lambda key: jnp.int32(1))
+    np.testing.assert_array_equal(np.flatnonzero(seen.truncated[0]), [24, 49])
+    assert not seen.terminated.any()
+    assert (seen.reward[0, :20] < 0).all()
+    assert (seen.reward[0, 20:25] == 0).all()
+
+
 def test_episodes_in_trials_begin_every_horizon():
     family = in_trials(cartpole(cap=30))
     _, seen = lived(family.split.train, 60, lambda key: jnp.int32(1))

@@ -61,10 +61,11 @@ def held_out(rulesets: Rulesets, share: float, combinations: bool) -> tuple[Rule
     if combinations:
         goals, rules = set(map(bytes, train.goals)), set(map(bytes, train.rules.reshape(-1, 7)))
         tested &= [bytes(goal) in goals and {*map(bytes, some)} <= rules for goal, some in zip(*rulesets[:2], strict=True)]
-    sizes = len(train.goals), int(tested.sum())
+    sizes, cure = (len(train.goals), int(tested.sum())), ', or take unseen="rulesets"' if combinations else ""
     require(
         min(sizes) > 0,
-        f"a split must leave rulesets on both sides, got {sizes[0]} to train and {sizes[1]} to test; change share or count.",
+        f"a split must leave rulesets on both sides, got {sizes[0]} to train and {sizes[1]} to test; "
+        f"change share or count{cure}.",
     )
     return train, rulesets.only(tested)
 

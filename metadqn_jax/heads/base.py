@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metadqn_jax.checks import check_count, check_real, require
-from metadqn_jax.types import Array
+from metadqn_jax.types import ActionHead, Array
 
 Bounds = Sequence[float] | np.ndarray  # of a box, one for each dimension, [d]
 
@@ -36,6 +36,7 @@ def bins_of(support: Support | None) -> int:
     """The outputs behind one value: a support's bins, 1 without one. Raises `Misuse` on an impossible support."""
     if support is None:
         return 1
+    require(isinstance(support, Support), f"the support must be a Support, got {support!r}; write Support(low, high, bins).")
     check_count("support.bins", support.bins, least=2)
     for name in ("low", "high"):
         check_real(f"support.{name}", getattr(support, name), least=-math.inf)
@@ -63,12 +64,41 @@ def instead(sample: Callable) -> Callable:
 
 def check_box(head: str, low: Bounds, high: Bounds) -> tuple[np.ndarray, np.ndarray]:
     """The bounds of a box as float32 [d]; raises `Misuse` unless they are finite and in order."""
-    least, most = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    try:
+        least, most = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    except (TypeError, ValueError):  # words, or vectors of vectors
+        least = most = np.zeros(0, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         vectors = least.shape == most.shape == (least.size,) and least.size > 0
         bounded = vectors and np.isfinite(most - least).all() and np.less(least, most).all()
     require(bool(bounded), f"{head} must lie in a box with finite bounds low < high, [d] each, got {low} and {high}; bound it.")
     return least, most
+
+
+def extremes(head: ActionHead, draws: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest components of the environment's actions, among those that the head gives; of real vectors
+    in [−1, 1]^d exactly, of others among so many draws, which make sure of some hundred levels.
+    """
+    with jax.ensure_compile_time_eval():
+        actions = jax.jit(jax.vmap(head.sample))(jax.random.split(jax.random.key(0), draws))
+        if jnp.issubdtype(actions.dtype, jnp.floating):
+            actions = jnp.concatenate([actions, jnp.ones_like(actions[:1]), -jnp.ones_like(actions[:1])])
+        decoded = np.asarray(jax.jit(jax.vmap(head.decode))(actions))
+    return decoded.min(0), decoded.max(0)
+
+
+def within(inner: tuple[np.ndarray, np.ndarray], outer: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether one box, (lowest, highest), lies in another, but for rounding."""
+    (least, most), (low, high) = inner, outer
+    slack = [1e-5 * np.abs(np.where(np.isfinite(end), end, 0.0)) for end in (low, high)]
+    return bool((least >= low - slack[0]).all() and (most <= high + slack[1]).all())
+
+
+def by_option(head: ActionHead) -> bool:
+    """Whether the network gives an output, or a support's bins, for each option of an action, as `discrete` and `factored` do:
+    whether values may be split into one of the state and advantages."""
+    action = jax.eval_shape(head.sample, jax.random.key(0))
+    return head.width == jax.eval_shape(head.embed, action).size * bins_of(head.support)
 
 
 def in_box(head: str, low: Bounds, high: Bounds) -> dict[str, Any]:

@@ -27,12 +27,13 @@ def candidates(features: Any, support: Support | None = None) -> ActionHead:
     """
     try:
         table = np.asarray(features, np.float32)
-    except ValueError:  # rows of unequal length
-        table = np.zeros((0, 0), np.float32)
+        got = f"the shape {list(table.shape)}"
+    except (TypeError, ValueError):  # rows of unequal length, or no numbers
+        table, got = np.zeros((0, 0), np.float32), "rows of unequal length, or no numbers"
     require(
         table.ndim == 2 and table.size > 0,
-        f"candidates must have features [actions, m], a row for each action, got shape {list(table.shape)}; "
-        "give every action its row, or take `discrete`.",
+        f"candidates must have features [actions, m], a row for each action, got {got}; give every action its row, or take "
+        "`discrete`.",
     )
     require(bool(np.isfinite(table).all()), "features must be finite, got NaN or infinity among them; mend those rows.")
     actions, size = table.shape

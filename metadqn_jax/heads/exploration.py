@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import check_count, check_real, require
-from metadqn_jax.types import ActionHead
+from metadqn_jax.types import ActionHead, check_head
 
 
 def held(head: ActionHead, steps: int) -> ActionHead:
@@ -15,6 +15,7 @@ def held(head: ActionHead, steps: int) -> ActionHead:
     Where none is held, one begins with probability ε / (s − ε (s − 1)), s being `steps`: in the long run that makes the share
     of single steps with probability ε. What is held outlasts an episode's end. Raises `Misuse` on fewer than 1 step.
     """
+    check_head(head)
     check_count("steps", steps)
 
     def rest():
@@ -38,6 +39,7 @@ def by_dimension(head: ActionHead) -> ActionHead:
     What it is replaced by is the component of an action that `head` explores with at ε = 1. Raises `Misuse` unless actions
     are vectors.
     """
+    check_head(head)
     shape = _action(head).shape
     require(len(shape) == 1, f"by_dimension needs a head whose actions are vectors [d], got shape {shape}; leave it out.")
 
@@ -54,10 +56,12 @@ def ornstein_uhlenbeck(head: ActionHead, pull: Any = 0.15, spread: Any = 0.4) ->
 
     n ← (1 − pull) n + spread √(1 − (1 − pull)²) ξ with ξ ~ N(0, I), from n = 0: in the long run its standard deviation is
     `spread`, in half-widths of the box, in which the sum is kept. The noise outlasts an episode's end. The defaults are
-    the paper's θ = 0.15 and σ = 0.2. Raises `Misuse` unless actions are real vectors.
+    the paper's θ = 0.15 and σ = 0.2. Raises `Misuse` unless actions are real vectors, and on a pull or a spread < 1e-6, with
+    which nothing would explore.
     """
-    check_real("ornstein_uhlenbeck's pull", pull, most=1.0)
-    check_real("ornstein_uhlenbeck's spread", spread)
+    check_head(head)
+    check_real("ornstein_uhlenbeck's pull", pull, least=1e-6, most=1.0)
+    check_real("ornstein_uhlenbeck's spread", spread, least=1e-6)
     action = _action(head)
     require(
         jnp.issubdtype(action.dtype, jnp.floating),

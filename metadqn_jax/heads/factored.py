@@ -12,7 +12,7 @@ from metadqn_jax.heads.exploration import by_dimension
 from metadqn_jax.types import ActionHead
 
 
-def multi_discrete(sizes: Sequence[int], support: Support | None = None) -> ActionHead:
+def multi_discrete(sizes: Sequence[int] | np.ndarray, support: Support | None = None) -> ActionHead:
     """Q(s, a) = 1/d Σ_i U_i(s, a_i), with one output for each option of each dimension (Seyde et al. 2023, DecQN, eq. 3).
 
     sizes: options of each dimension [d]. outputs [Σ sizes], or [Σ sizes · bins] with a support: Q is then the mean of the
@@ -23,6 +23,7 @@ def multi_discrete(sizes: Sequence[int], support: Support | None = None) -> Acti
     >>> head.greedy(jnp.array([0.0, 4.0, 1.0, 0.0, 2.0])).tolist(), float(head.maximum(jnp.array([0.0, 4.0, 1.0, 0.0, 2.0])))
     ([1, 2], 3.0)
     """
+    sizes = sizes.tolist() if isinstance(sizes, np.ndarray) else sizes
     require(
         isinstance(sizes, Sequence), f"sizes must be a sequence, the options of each dimension, got {sizes!r}; give [{sizes}]."
     )

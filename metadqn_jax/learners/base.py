@@ -143,16 +143,22 @@ def _check_outputs(learner: MetaLearner, spec: Spec, slow: Slow, fast: Any) -> N
     check_same("what the learner's q gives the head", read, given, cure)
 
 
-def check_learner(learner: MetaLearner, spec: Spec, segment: Transition, lifetime: Lifetime, lifetimes: Lifetime) -> None:
-    """Raise `Misuse` unless the learner's functions fit together, and tasks of `spec`; the others are abstract, for sizes."""
+def check_life(learner: MetaLearner, spec: Spec, slow: Slow, segment: Transition) -> None:
+    """Raise `Misuse` unless the learner can live in tasks of `spec`, by segments like this abstract one."""
     key = jax.random.key(0)
-    slow = jax.eval_shape(lambda key: first_slow(learner, key), key)
     fast = jax.eval_shape(learner.begin, key, slow)
     _check_outputs(learner, spec, slow, fast)
     adapted, info = jax.eval_shape(learner.adapt, key, slow, fast, segment)
     check_same("what adapt returns", fast, adapted, "let adapt return a fast state of begin's structure, shapes and dtypes")
     scalars = all(leaf.shape == () for leaf in jax.tree.leaves(info))
     require(scalars, f"adapt's info must be a dict of scalars, got {info}; reduce it.")
+
+
+def check_learner(learner: MetaLearner, spec: Spec, segment: Transition, lifetime: Lifetime, lifetimes: Lifetime) -> None:
+    """Raise `Misuse` unless the learner's functions fit together, and tasks of `spec`; the others are abstract, for sizes."""
+    key = jax.random.key(0)
+    slow = jax.eval_shape(lambda key: first_slow(learner, key), key)
+    check_life(learner, spec, slow, segment)
     try:
         loss, _ = jax.eval_shape(learner.loss, key, slow, lifetime)
     except Misuse:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_callable, check_count, require
+from metadqn_jax.checks import check_callable, check_count, check_flag, require
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.memories.base import Memory
 from metadqn_jax.td import Loss, Views
@@ -44,6 +44,7 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
     """
     check_count("length", length)
     check_callable("loss", loss, "outer_step")
+    check_flag("centred", centred)
     check_context(network, memory)
     chosen = network.chosen or (lambda params, obs, context, action: network.apply(params, obs, context))
 

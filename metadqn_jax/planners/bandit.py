@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.checks import check_count, check_real, require
 
 CHARGES = 512  # per pull, at which the value of an arm is computed; between them it is taken for linear
 
@@ -57,6 +57,9 @@ def gittins_index(pulls: int, discount: float | None = None, prior: tuple[float,
     """
     check_count("pulls", pulls)
     discount = usual_discount(pulls) if discount is None else check_real("discount", discount, most=0.9999)
+    require(
+        np.shape(prior) == (2,), f"prior must be the two parameters of a Beta distribution, got {prior!r}; write (1.0, 1.0)."
+    )
     first, second = (check_real("prior", one, least=1e-3) for one in prior)
     known = pulls + math.ceil(2 / (1 - discount))
     charges, table = np.linspace(0, 1, CHARGES), np.zeros((pulls + 1, pulls + 1))

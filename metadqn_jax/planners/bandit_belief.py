@@ -25,20 +25,24 @@ class ArmPrior(NamedTuple):
 def beta_prior(successes: float = 1.0, failures: float = 1.0) -> ArmPrior:
     """Arms pay 1 or 0, with means ~ Beta(successes, failures), by default uniform (Gelman et al. 2013, section 2.4).
 
-    Both must be at least 1. Rewards that no such arm pays end as NaN. Raises `Misuse`.
+    Of rewards that no such arm pays the scores of strategies end as NaN, of which judges take the first: give arms that pay
+    other numbers a `normal_prior`. Raises `Misuse` on parameters < 0.001.
 
     >>> float(beta_prior(2, 1).mean(jnp.array(1.0), jnp.array(1.0)))  # one pull, which paid
     0.75
     """
-    check_real("successes", successes, least=1.0)
-    check_real("failures", failures, least=1.0)
+    check_real("successes", successes, least=1e-3)
+    check_real("failures", failures, least=1e-3)
+    sampler = beta if min(successes, failures) >= 1 else jax.random.beta
+
+    def possible(pulls, paid):
+        return (paid >= 0) & (paid <= pulls)
 
     def mean(pulls, paid):
-        possible = (paid >= 0) & (paid <= pulls)
-        return jnp.where(possible, (paid + successes) / (pulls + successes + failures), jnp.nan)
+        return jnp.where(possible(pulls, paid), (paid + successes) / (pulls + successes + failures), jnp.nan)
 
     def draw(key, pulls, paid):
-        return beta(key, paid + successes, pulls - paid + failures)
+        return jnp.where(possible(pulls, paid), sampler(key, paid + successes, pulls - paid + failures), jnp.nan)
 
     return ArmPrior(mean, draw, lambda pulls: pulls + (successes + failures))
 
@@ -63,9 +67,6 @@ def normal_prior(mean: Any = 0.0, spread: Any = 1.0, noise: Any = 1.0) -> ArmPri
         return posterior_mean(pulls, paid) + noise * jax.lax.rsqrt(pulls + worth) * jax.random.normal(key, pulls.shape)
 
     return ArmPrior(posterior_mean, draw, lambda pulls: pulls + worth)
-
-
-UNIFORM = beta_prior()
 
 
 def beta(key: Key, a: Array, b: Array) -> Array:
@@ -93,3 +94,6 @@ def beta(key: Key, a: Array, b: Array) -> Array:
     start = (jnp.int32(0), jnp.where(valid, 1.0, jnp.nan), ~valid)
     gammas = jax.lax.while_loop(lambda state: ~jnp.all(state[2]), propose, start)[1]
     return gammas[0] / gammas.sum(0)
+
+
+UNIFORM = beta_prior()

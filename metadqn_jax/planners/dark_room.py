@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from metadqn_jax.checks import require
+from metadqn_jax.checks import check_count, require
 from metadqn_jax.planners.hidden_goal import MOVES, Hunt, best_search, search_bound, search_value
 from metadqn_jax.types import Array
 
@@ -28,7 +28,8 @@ def known_goal_return(goals: Array, size: int = 9, horizon: int = 20, once: bool
 def bayes_optimal(episodes: int, size: int = 9, horizon: int = 20, once: bool = False) -> np.ndarray:
     """Expected returns [episodes] of the best policy of a trial whose goal is drawn from `candidates`: `best_search`.
 
-    Quick for one episode of any size. For several it is so in small rooms alone; see `bayes_bracket`.
+    Quick for one episode of any size. For several it is so in small rooms alone; see `bayes_bracket`. Raises `Misuse` on
+    a size < 2, and on episodes or a horizon < 1.
 
     >>> bayes_optimal(episodes=1).tolist()
     [2.625]
@@ -39,7 +40,7 @@ def bayes_optimal(episodes: int, size: int = 9, horizon: int = 20, once: bool = 
 def bayes_bracket(episodes: int, size: int = 9, horizon: int = 20, once: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Expected returns [episodes] of a good policy, `pinwheel`, and what none can exceed in an episode, `search_bound`.
 
-    Raises `Misuse` on even sizes.
+    Raises `Misuse` on even sizes, on a size < 2, and on episodes or a horizon < 1.
 
     >>> [bound.round(3).tolist() for bound in bayes_bracket(episodes=5)]
     [[2.625, 6.75, 10.875, 15.0, 16.5], [2.625, 7.325, 11.625, 15.575, 16.5]]
@@ -49,7 +50,9 @@ def bayes_bracket(episodes: int, size: int = 9, horizon: int = 20, once: bool = 
 
 
 def hunt(size: int, horizon: int, once: bool) -> Hunt:
-    """The search for one goal in the dark."""
+    """The search for one goal in the dark. Raises `Misuse` on a size < 2, where there is none, and on a horizon < 1."""
+    check_count("size", size, least=2)
+    check_count("horizon", horizon)
     return Hunt(size, (size // 2, size // 2), tuple(candidates(size)), horizon, once)
 
 
@@ -57,8 +60,11 @@ def pinwheel(episodes: int, size: int = 9, horizon: int = 20) -> np.ndarray:
     """Cells [episodes, horizon, 2] of a search of a room of odd `size` that meets a new one with every step.
 
     The room but for its centre is four rectangles that turn around it. Each episode goes through the next, row by row
-    to and fro, and rests where that ends; with the defaults four episodes see all of the room. Raises `Misuse` on even sizes.
+    to and fro, and rests where that ends; with the defaults four episodes see all of the room.
+    Raises `Misuse` on even sizes, and on episodes or a horizon < 1.
     """
+    for name, value in (("episodes", episodes), ("size", size), ("horizon", horizon)):
+        check_count(name, value)
     require(size % 2 == 1, f"a pinwheel turns around the cell in the middle, got the even size {size}; make it odd.")
     half = size // 2
     rows = [[(dx, dy) for dx in range(1, half + 1)][:: 1 - 2 * (dy % 2)] for dy in range(half + 1)]
@@ -72,11 +78,12 @@ def random_return(size: int = 9, horizon: int = 20, once: bool = False) -> float
     """The expected return of an episode of uniformly random actions, in the mean over `candidates`: exact.
 
     The chance of standing on each cell is carried through the chain for each goal; with `once` it stops at the goal.
+    Raises `Misuse` as `hunt` does.
 
     >>> round(random_return(), 4)
     0.2353
     """
-    goals = np.array(candidates(size))
+    goals = np.array(hunt(size, horizon, once).goals)
     rows = np.arange(len(goals))
     mass, total = np.zeros((len(goals), size, size)), 0.0
     mass[:, size // 2, size // 2] = 1.0

@@ -16,16 +16,18 @@ def candidates(size: int = 5) -> list[tuple[int, int]]:
 def known_goal_return(goal: Array, horizon: int = 15) -> Array:
     """The best return of an episode from (0, 0) to a known `goal` [2] (not the start): straight there, then stay.
 
+    A goal that is too far costs all of the episode.
+
     >>> round(float(known_goal_return(jnp.array([4, 4]))), 4)  # 7 steps at −0.1, then 8 at 1
     7.3
     """
-    return _return(horizon - jnp.sum(goal) + 1, horizon)
+    return _return(jnp.maximum(0, horizon - jnp.sum(goal) + 1), horizon)
 
 
 def bayes_optimal(episodes: int, size: int = 5, horizon: int = 15) -> np.ndarray:
     """Expected returns [episodes] of the best policy of a trial whose goal is drawn from `candidates`: `best_search`.
 
-    Raises `Misuse` on sizes < 3, which leave no goal to be drawn.
+    Raises `Misuse` on sizes < 3, which leave no goal to be drawn, and on episodes or a horizon < 1.
 
     >>> bayes_optimal(episodes=2).round(4).tolist()
     [4.0, 11.0714]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metadqn_jax.checks import check_count
+
 MOVES = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))
 Cell = tuple[int, int]
 
@@ -39,7 +41,9 @@ def best_search(hunt: Hunt, episodes: int) -> np.ndarray:
     Until the goal is found there is nothing to react to, so a policy is one path over all episodes; once it is found, it
     is best to stay on it, and to go straight there in later episodes. The path with the most steps that count, in the
     mean over goals, is found by A* (Hart et al. 1968) over (episode, time, cell, cells that may be the goal).
+    Raises `Misuse` on episodes, a size or a horizon < 1.
     """
+    _check(hunt, episodes)
     order = itertools.count()  # among equal bounds the newest first: a tight bound then leads straight to a plan
     start = (0, 0, hunt.start, frozenset(hunt.goals))
     queue, done = [(0, 0, start, (0,) * episodes)], set()
@@ -53,6 +57,11 @@ def best_search(hunt: Hunt, episodes: int) -> np.ndarray:
             most = sum(more) + _most_to_come(hunt, following, episodes)
             heapq.heappush(queue, (-most, -next(order), following, more))
     return np.array(queue[0][3]) / len(hunt.goals)
+
+
+def _check(hunt, episodes):
+    for name, value in (("episodes", episodes), ("size", hunt.size), ("horizon", hunt.horizon)):
+        check_count(name, value)
 
 
 def _after(hunt, state, cell, steps):
@@ -83,8 +92,9 @@ def search_bound(hunt: Hunt, episodes: int) -> np.ndarray:
     """What no policy can exceed in any episode [episodes], for trials that are too long for `best_search`.
 
     Before an episode no more goals are known than steps were made, at best the nearest; those found in it are
-    found one a step, none before one can be there.
+    found one a step, none before one can be there. Raises `Misuse` as `best_search` does.
     """
+    _check(hunt, episodes)
     goals = sorted(hunt.goals, key=lambda goal: _distance(hunt.start, goal))
     times = itertools.accumulate((_distance(hunt.start, goal) for goal in goals), lambda time, next: max(time + 1, next))
     known = np.cumsum([0, *map(hunt.known, goals)])

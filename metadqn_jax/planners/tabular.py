@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from metadqn_jax.checks import check_count, require
 from metadqn_jax.types import Array
 
 
@@ -12,12 +14,21 @@ def value_iteration(transition: Array, reward: Array, horizon: int) -> tuple[Arr
     """Backward induction over `horizon` undiscounted steps (Puterman 1994, section 4.5).
 
     transition [S, A, S], mean reward [S, A] -> values [H + 1, S] and policy [H, S] int32, both indexed by the steps
-    *taken*: values[0] is the optimal return of a whole episode, values[H] is 0.
+    *taken*: values[0] is the optimal return of a whole episode, values[H] is 0. Raises `Misuse` on a horizon < 0 and on
+    tables of other shapes.
 
     >>> values, policy = value_iteration(jnp.ones((1, 2, 1)), jnp.array([[0.0, 1.0]]), horizon=3)
     >>> float(values[0, 0]), int(policy[0, 0])
     (3.0, 1)
     """
+    check_count("horizon", horizon, least=0)
+    shapes = np.shape(transition), np.shape(reward)
+    require(
+        len(shapes[1]) == 2 and shapes[0] == (*shapes[1], shapes[1][0]),
+        f"transition and reward must have the shapes [S, A, S] and [S, A], got {list(shapes[0])} and {list(shapes[1])}; "
+        "vmap over sets of them.",
+    )
+    transition, reward = jnp.asarray(transition), jnp.asarray(reward)
     q = action_values(reward, expectation(transition), horizon)
     last = jnp.zeros_like(q[:1, :, 0])
     return jnp.concatenate([q.max(2), last]), q.argmax(2).astype(jnp.int32)

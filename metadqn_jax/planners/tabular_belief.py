@@ -24,7 +24,7 @@ class Prior(NamedTuple):
 
 
 DUAN = Prior()
-TINY = 1e-30  # what is to be above 0 may be as small as this, well within float32
+TINY, HUGE = 1e-9, 1e9  # between them squares, and what is made of two of them, stay within float32
 
 
 class Counts(NamedTuple):
@@ -45,20 +45,28 @@ class Posterior(NamedTuple):
 
 def fit_prior(prior: Prior, states: int, actions: int) -> Prior:
     """The prior with all its numbers at full shape, float32. Raises `Misuse` on shapes that do not fit and on values that
-    no normal or Dirichlet distribution has; only `reward_sd` may be 0, where mean rewards are known.
+    no normal or Dirichlet distribution has, or float32 none of their squares; only `reward_sd` may be 0, where mean
+    rewards are known.
     """
     got = type(prior).__name__
     require(isinstance(prior, Prior), f"a Prior is needed here, got a {got}; write DUAN._replace(reward_mean=0.0), say.")
     shapes = [(states, actions), (states, actions), (), (states, actions, states)]
     fitted = []
-    for (name, value), shape, least in zip(prior._asdict().items(), shapes, (-np.inf, 0.0, TINY, TINY), strict=True):
-        got = np.shape(value)
+    for (name, value), shape, least in zip(prior._asdict().items(), shapes, (-HUGE, 0.0, TINY, 1e-30), strict=True):
+        got = _shape(value)
         fits = len(got) <= len(shape) and all(n in (1, m) for n, m in zip(got[::-1], shape[::-1], strict=False))
         require(fits, f"the prior's {name} must broadcast to {list(shape)}, got the shape {list(got)}; change its shape.")
         for number in [] if is_traced(value) else np.unique(value).tolist():
-            check_real(f"the prior's {name}", number, least=least)
+            check_real(f"the prior's {name}", number, least=least, most=HUGE)
         fitted.append(jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape))
     return Prior(*fitted)
+
+
+def _shape(value: Any) -> tuple[Any, ...]:
+    try:
+        return np.shape(value)
+    except ValueError:  # rows of several lengths
+        return ("of several lengths",)
 
 
 def nothing_seen(states: int, actions: int) -> Counts:

@@ -17,6 +17,7 @@ from metadqn_jax.planners.strategy import strategy
 from metadqn_jax.planners.tabular import action_values, expectation, optimistic_expectation
 from metadqn_jax.planners.tabular_belief import Counts, Posterior, Prior
 from metadqn_jax.tasks.base import Family
+from metadqn_jax.tasks.trials import check_trials
 from metadqn_jax.types import Array, Key
 
 Plan = Callable[[Key, Counts, Posterior], Array]  # -> Q [H, S, A], to be acted on greedily
@@ -47,7 +48,11 @@ class Planned(NamedTuple):
 
 
 def sizes_of(family: Family) -> Sizes:
-    """The sizes of a family of finite MDPs in trials (`in_trials`): behind the one-hot state stand a flag and the time."""
+    """The sizes of a family of finite MDPs in trials (`in_trials`): behind the one-hot state stand a flag and the time.
+
+    Raises `Misuse` on a family that is not in trials.
+    """
+    check_trials(family.split.test)
     spec, span = family.split.test.spec, family.recipe.span
     return Sizes(spec.observation.shape[0] - 2, spec.head.width, family.horizon, span.segments * span.steps // family.horizon)
 
@@ -58,6 +63,8 @@ def planning(sizes: Sizes, prior: Prior, plan: Plan) -> MetaLearner:
     plan: (key, Counts, Posterior) -> Q [H, S, A], indexed by the steps taken in an episode. All others are made of this
     one. Raises `Misuse` on sizes < 1, on a prior that does not fit them, and on observations of another size.
     """
+    got = type(sizes).__name__
+    require(isinstance(sizes, Sizes), f"sizes must be Sizes, got a {got}; take sizes_of(family), of a family in trials.")
     for name, size in sizes._asdict().items():
         check_count(name, size)
     fitted = belief.fit_prior(prior, sizes.states, sizes.actions)

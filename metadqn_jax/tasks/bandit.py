@@ -46,12 +46,12 @@ def bernoulli_bandit(arms: int = 5, pulls: int = 10) -> Family:
 def gaussian_bandit(arms: int = 5, pulls: int = 10, *, mean: float = 0.0, spread: float = 1.0, noise: float = 1.0) -> Family:
     """Arms that pay their means ~ N(mean, spread²) plus noise ~ N(0, noise²), in episodes of `pulls` pulls.
 
-    Raises `Misuse` on sizes < 1, a spread < 1e-6 and a negative noise.
+    Raises `Misuse` on sizes < 1, a spread < 1e-6, a negative noise, and on numbers above 1e9.
     """
     _check_sizes(arms, pulls)
-    check_real("mean", mean, least=-jnp.inf)
-    check_real("spread", spread, least=1e-6)
-    check_real("noise", noise)
+    check_real("mean", mean, least=-1e9, most=1e9)
+    check_real("spread", spread, least=1e-6, most=1e9)
+    check_real("noise", noise, most=1e9)
     base = GaussianBandit(means=jnp.zeros(arms), noise=noise, max_steps_in_episode=pulls)
     return _family(base, lambda key, shape: mean + spread * jax.random.normal(key, shape))
 

@@ -108,6 +108,12 @@ def check_kind(distribution: Any) -> None:
     )
 
 
+def check_family(family: Any) -> None:
+    """Raise `Misuse` unless it is a family: a distribution, or a split, has no recipe."""
+    got = type(family).__name__
+    require(isinstance(family, Family), f"a Family is needed here, got a {got}; make one as navigation() does.")
+
+
 def check_distribution(distribution: TaskDistribution) -> None:
     """Raise `Misuse` unless reset and step agree on shapes and dtypes, so that a stream can run in a loop."""
     check_kind(distribution)

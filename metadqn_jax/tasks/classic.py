@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.checks import check_count
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.disguises import disguised, mix_observation
 from metadqn_jax.tasks.from_gymnax import from_gymnax
@@ -32,7 +33,9 @@ def cartpole(cap: int = 200) -> Family:
 
     Episodes are cut at `cap` steps, which is taken for the optimum (an upper bound: some tasks may not reach it).
     Pole mass ~ U[.05, .4], half-length ~ U[.25, 1], cart mass ~ U[.5, 2], force ~ U[5, 15] with a random sign.
+    Raises `Misuse` on a cap < 1.
     """
+    check_count("cap", cap)
     import gymnax
 
     env, default = gymnax.make("CartPole-v1")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from metadqn_jax import trees
 from metadqn_jax.actions import discrete, held
-from metadqn_jax.checks import check_count
+from metadqn_jax.checks import check_count, check_flag
 from metadqn_jax.environments.dark_room import DarkRoom
 from metadqn_jax.planners.dark_room import candidates, known_goal_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskSplit
@@ -50,6 +50,7 @@ def dark_room(size: int = 9, *, hard: bool = False, held_out: int = 16) -> Famil
     20
     """
     check_count("size", size, least=2)
+    check_flag("hard", hard)
     env = DarkRoom(size)
     params = dataclasses.replace(env.default_params, once=hard)
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import Misuse, check_count, check_real, require
-from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_kind
+from metadqn_jax.checks import Misuse, check_callable, check_count, check_real, require
+from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_family, check_kind
 from metadqn_jax.tasks.wrappers import map_observation
 from metadqn_jax.types import Array, Key, Task, World
 
@@ -41,6 +41,7 @@ def mix_observation(distribution: TaskDistribution, width: int | None = None) ->
     A task becomes (inner task, matrix [width, n]) with elements ~ N(0, 1/n), so that observations keep their size; `width`
     is n by default. Raises `Misuse` on a width < 1.
     """
+    check_kind(distribution)
     size = distribution.spec.observation.size
     width = size if width is None else check_count("width", width)
 
@@ -94,6 +95,7 @@ def sticky_actions(distribution: TaskDistribution, least: float = 0.0, most: flo
     section 5). Whatever is carried out is the last action. Differs from the paper: each episode begins as if its last
     action had been zero, a game's no-op. Raises `Misuse` on what is no probability, or out of order.
     """
+    check_kind(distribution)
     check_real("least", least, most=1.0)
     check_real("most", most, least=least, most=1.0)
     head = distribution.spec.head
@@ -124,6 +126,8 @@ def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribu
     and a privileged learner is shown both, a permutation one-hot. `disguised(cartpole(), mix_observation)` is CartPole behind
     random observations.
     """
+    check_family(family)
+    check_callable("wrapper", wrapper, "distribution")
     sides = TaskSplit(*(wrapper(side) for side in family.split))
 
     def features(task):

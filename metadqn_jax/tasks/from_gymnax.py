@@ -10,10 +10,11 @@ import numpy as np
 from metadqn_jax import trees
 from metadqn_jax.actions import discrete, factored, multi_discrete
 from metadqn_jax.checks import check_callable, check_same, require
+from metadqn_jax.heads.base import extremes, within
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution
 from metadqn_jax.tasks.vary import derive
-from metadqn_jax.types import ActionHead, Key, Spec, Step
+from metadqn_jax.types import ActionHead, Key, Spec, Step, check_head
 
 
 def from_gymnax(
@@ -38,7 +39,9 @@ def from_gymnax(
     and neither `keep` nor `redraw` names it, or when the head is for another action space.
     """
     env, params = _environment(env, params)
-    keep, redraw = ((names,) if isinstance(names, str) else tuple(names) for names in (keep, redraw))
+    keep, redraw = _fields("keep", keep), _fields("redraw", redraw)
+    if head is not None:
+        check_head(head)
     check_callable("vary", vary, "key, params", "make one of ranges with vary_uniform")
     base = trees.strengthen(jax.tree.map(jnp.asarray, params))
     check_same(
@@ -100,13 +103,29 @@ def _environment(env: Any, params: Any) -> tuple[Any, Any]:
         import gymnax  # costs seconds, and only ids need it
 
         require(env in gymnax.registered_envs, f"unknown gymnax environment {env!r}; gymnax.registered_envs lists them.")
-        env, default = gymnax.make(env)
-        return env, default if params is None else params
+        env, _ = gymnax.make(env)
     require(
         hasattr(env, "step_env") and not isinstance(env, type),
         f"env must be a gymnax id or Environment, got {env!r}; of gymnax.make's pair give the first, and the second as params.",
     )
-    return env, env.default_params if params is None else params
+    default = env.default_params
+    wanted, got = type(default), type(params)
+    require(
+        params is None or isinstance(params, wanted),
+        f"params must be {env.name}'s {wanted.__qualname__}, got a {got.__module__}.{got.__qualname__}; "
+        "replace fields of its default_params.",
+    )
+    return env, default if params is None else params
+
+
+def _fields(option: str, names: Any) -> tuple[str, ...]:
+    """The names of fields that `option` holds. Raises `Misuse`."""
+    several = (names,) if isinstance(names, str) else names
+    require(
+        isinstance(several, tuple | list) and all(isinstance(name, str) for name in several),
+        f"{option} must name fields of the environment's state, got {names!r}; write ('goal',), say.",
+    )
+    return tuple(several)
 
 
 def _default_head(env: Any, params: Any, vary: Callable[[Key, Any], Any]) -> ActionHead:
@@ -143,13 +162,10 @@ def _check_head(env: Any, params: Any, head: ActionHead) -> None:
         require(right, f"the head must have {env.name}'s {space.n} actions, got {head.num_actions}; take a head for {space}.")
     if not (hasattr(space, "low") or hasattr(space, "nvec")):
         return
-    low, high = _bounds(space)
-    with jax.ensure_compile_time_eval():
-        actions = np.asarray(jax.vmap(lambda key: head.decode(head.sample(key)))(jax.random.split(key, 256)))
-    slack = 1e-5 * np.maximum(np.abs(low), np.abs(high))  # for rounding
+    least, most = extremes(head)
     require(
-        bool((actions >= low - slack).all() and (actions <= high + slack).all()),
-        f"the head must give actions of {env.name}'s space, got some between {actions.min()} and {actions.max()}; "
+        within((least, most), _bounds(space)),
+        f"the head must give actions of {env.name}'s space, got some between {least.min()} and {most.max()}; "
         f"take a head for {space}.",
     )
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count, check_real, require
+from metadqn_jax.checks import check_count, check_flag, check_real, require
 from metadqn_jax.environments.frozen_lake import GOAL, HOLE, ICE, MOVES, FrozenLake
 from metadqn_jax.planners.tabular import value_iteration
 from metadqn_jax.tasks.base import Family, Recipe
@@ -40,6 +40,7 @@ def frozen_lake(size: int = 4, holes: float = 0.2, slippery: bool = False, horiz
     check_count("size", size, least=2)
     check_count("horizon", horizon)
     check_real("holes", holes, most=1.0)
+    check_flag("slippery", slippery)
     _check_lakes(size, holes)
     env = FrozenLake(size)
 

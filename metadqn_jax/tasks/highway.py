@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metadqn_jax.actions import discrete, grid
-from metadqn_jax.checks import check_name, check_real
+from metadqn_jax.checks import check_flag, check_name, check_real
 from metadqn_jax.environments.highway import IDLE, Highway
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe
@@ -80,6 +80,7 @@ def highway(vehicles: int = 20, continuous: bool = False, ranges: Ranges | None 
     >>> highway(vehicles=5).split.test.spec.head.width
     5
     """
+    check_flag("continuous", continuous)
     usual: Ranges = {**RANGES, **STEERING} if continuous else RANGES
     varied = usual if ranges is None else ranges
     vary = vary_uniform(varied)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.actions import discrete, held
-from metadqn_jax.checks import check_name
+from metadqn_jax.checks import check_name, check_real
 from metadqn_jax.planners.lookahead import planned_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution
 from metadqn_jax.tasks.disguises import mirror_observation, permute_actions, sticky_actions
@@ -149,6 +149,7 @@ def native(name: str, sticky: float = 0.25) -> TaskDistribution:
     import gymnax
 
     one = check_name("game", name, TABLE)
+    check_real("sticky", sticky, most=1.0)
     env, default = gymnax.make(one.env)
     base = default.replace(max_steps_in_episode=HORIZON)
     head = held(discrete(env.action_space(base).n), one.hold)

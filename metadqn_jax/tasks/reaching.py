@@ -37,7 +37,7 @@ def reaching(dimensions: int = 12, angles: int | None = 1) -> Family:
 
     They lie in d/2 planes, each of which is turned: by the first of so many `angles` in the first planes, by the second in
     the next, and so on, each uniform on the circle. With None a task is any orthogonal matrix, uniform over all of them. The
-    reward is by how much the way gets shorter, and the optimum is exact: all of the way, 1.00 in the mean in 12 dimensions,
+    reward is by how much the way gets shorter, and the optimum is exact: all of the way, .99 in the mean in 12 dimensions,
     where staying gives 0 and acting at random −.58. The head is `factored` with 3 bins, forth, back and rest, from which no
     goal is met exactly; `with_head` gives another. Raises `Misuse` on dimensions < 1, and on angles that cannot be shared
     evenly by d/2 planes.

@@ -9,7 +9,7 @@ import numpy as np
 
 from metadqn_jax import trees
 from metadqn_jax.actions import grid, held
-from metadqn_jax.checks import check_name
+from metadqn_jax.checks import check_flag, check_name
 from metadqn_jax.environments.semicircle import Semicircle
 from metadqn_jax.planners.point import best_return
 from metadqn_jax.tasks.base import Family, Recipe, TaskSplit
@@ -78,6 +78,7 @@ def semicircle(source: str = "pearl", bins: int = 3, *, dense: bool = False) -> 
     60
     """
     definition = check_name("source", source, DEFINITIONS)
+    check_flag("dense", dense)
     defaults = _ENV.default_params
     params = dataclasses.replace(defaults, slope=definition.slope, max_steps_in_episode=definition.horizon)
 

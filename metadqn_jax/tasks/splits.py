@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_callable, check_count, check_real, check_same, require
+from metadqn_jax.checks import Misuse, check_callable, check_count, check_real, check_same, require
 from metadqn_jax.tasks.base import TaskDistribution, TaskSplit, check_kind
 from metadqn_jax.types import Array, Task
 
@@ -27,6 +27,7 @@ def split(
     check_callable("by", by, "task")
     check_real("test_share", test_share, least=0.001, most=0.999)
     check_count("again", again, least=0)
+    _check_hashed(distribution, by)
     border = jnp.uint32(test_share * 2**32)
 
     def is_test(task):
@@ -43,6 +44,17 @@ def split(
             "change test_share, or, where it was split before, `again`.",
         )
     return TaskSplit(train=_redrawn(distribution, is_test), test=_redrawn(distribution, lambda task: ~is_test(task)))
+
+
+def _check_hashed(distribution: TaskDistribution, by: Callable[[Task], Any]) -> None:
+    """Raise `Misuse` unless `by` gives numbers that can be hashed."""
+    try:
+        part = jax.eval_shape(lambda key: by(distribution.sample(key)), jax.random.key(0))
+    except TypeError as error:  # as jax says of what is no array
+        raise Misuse(
+            f"by must give arrays of the task, got the error {' '.join(str(error).split())!r}; return some."
+        ) from error
+    require(len(jax.tree.leaves(part)) > 0, f"by must give a part of the task, got {part}; return some of its arrays.")
 
 
 def reserve(distribution: TaskDistribution, test: Task) -> TaskSplit:

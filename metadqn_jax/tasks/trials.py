@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.checks import Misuse, check_count, require
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit, check_distribution
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit, check_distribution, check_family, check_kind
 from metadqn_jax.types import Array, Span, Step, Transition, World
 
 TRIAL = Recipe(  # where the families' recipes for trials start from
@@ -53,11 +53,12 @@ class TrialWorld(NamedTuple):
 
 
 class Resting(NamedTuple):
-    """A world, its last observation, whether its episode is over, and how many of its steps are."""
+    """A world, its last observation, whether its episode is over, whether it terminated, and how many of its steps are."""
 
     inner: World
     obs: Array
     over: Array  # bool []
+    terminated: Array  # bool []
     steps: Array  # int32 []
 
 
@@ -65,23 +66,26 @@ def absorb(distribution: TaskDistribution, horizon: int) -> TaskDistribution:
     """Every episode is `horizon` steps long: one that ends before rests where it ended, at reward 0; one that goes on is cut.
 
     What an early end gains or loses is so felt at once. In a `trial` whose episodes follow each other's ends it is felt where
-    the trial rests, at its end, beyond the reach of a usual discount. Raises `Misuse` on a horizon < 1.
+    the trial rests, at its end, beyond the reach of a usual discount. An episode that the environment truncates rests, too,
+    and is then truncated. Raises `Misuse` on a horizon < 1.
     """
+    check_kind(distribution)
     check_count("horizon", horizon)
 
     def reset(key, task):
         inner, obs = distribution.reset(key, task)
-        return Resting(inner, obs, jnp.zeros((), bool), jnp.int32(0)), obs
+        return Resting(inner, obs, jnp.zeros((), bool), jnp.zeros((), bool), jnp.int32(0)), obs
 
     def step(key, task, world, action):
         key_step, key_reset = jax.random.split(key)
         inner, step = distribution.step(key_step, task, world.inner, action)
-        done, steps = world.over | step.terminated, world.steps + 1
+        over, steps = world.over | step.terminated | step.truncated, world.steps + 1
+        terminated = jnp.where(world.over, world.terminated, step.terminated)
         successor = jnp.where(world.over, world.obs, step.transition_obs)
         reward, last = jnp.where(world.over, 0.0, step.reward), steps == horizon
-        after = Resting(inner, successor, done | step.truncated, steps)
+        after = Resting(inner, successor, over, terminated, steps)
         world, obs = _where(last, reset(key_reset, task), (after, successor))
-        return world, Step(obs, successor, reward, last & done, last & ~done)
+        return world, Step(obs, successor, reward, last & terminated, last & ~terminated)
 
     absorbing = distribution._replace(reset=reset, step=step)
     check_distribution(absorbing)
@@ -98,8 +102,10 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
 
     Observations are flattened, and two numbers stand behind them: 1 on an episode's first observation, else 0, and the
     share of the trial that is gone, since values of a finite horizon depend on it. Wrap what is to be observed first.
-    Raises `Misuse` on sizes < 1.
+    Raises `Misuse` on sizes < 1, and on what is a trial already.
     """
+    check_kind(distribution)
+    require(not distribution.spec.trial, "what is put in a trial must be plain episodes, got trials; put it in one only once.")
     check_count("episodes", episodes)
     check_count("horizon", horizon)
     length = episodes * horizon
@@ -173,8 +179,10 @@ def in_trials(family: Family) -> Family:
 
     Every episode takes up its horizon (`absorb`), so that a trial's are told apart by its time.
 
-    Raises `Misuse` if nobody has tuned a trial recipe for the family, or its segments are no whole number of episodes.
+    Raises `Misuse` if nobody has tuned a trial recipe for the family, its segments are no whole number of episodes, or it is
+    in trials already.
     """
+    check_family(family)
     recipe = family.trial
     if recipe is None:
         raise Misuse("a family that is put in trials must have a recipe for them, got None; set its field `trial`.")

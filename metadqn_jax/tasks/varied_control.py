@@ -168,7 +168,7 @@ def succeeds(name: str, returns: Array) -> Array:
     least = check_name("control task", name, TABLE).success
     if least is None:
         raise Misuse(f"success must be a matter of the return to be judged by it, got {name}; report returns.")
-    return returns >= least
+    return jnp.asarray(returns) >= least
 
 
 def _interpolation(one: Control) -> TaskSplit:

@@ -50,14 +50,7 @@ def vary_uniform(ranges: Ranges) -> Callable[[Key, Any], Any]:
     >>> round(float(task.total_mass), 4)
     1.2
     """
-    require(
-        isinstance(ranges, Mapping) and all(isinstance(name, str) for names in ranges for name in _names(names)),
-        f"ranges must be a dict from a field's name, or from several, to (low, high), got {ranges!r}; "
-        "write {'length': (0.4, 0.6)}.",
-    )
-    spans = {_names(names): _intervals(names, given) for names, given in ranges.items()}
-    every = [name for names in spans for name in names]
-    require(len(every) == len(set(every)), f"each parameter must have one range, got {every}; remove what comes twice.")
+    spans = _spans(ranges)
 
     def vary(key, params):
         drawn = {}
@@ -76,12 +69,14 @@ def vary_uniform(ranges: Ranges) -> Callable[[Key, Any], Any]:
 def places(ranges: Ranges) -> Callable[[Any], Array]:
     """`features` of tasks that `vary_uniform` made: of each parameter that varies, its place between its bounds, −1 to 1.
 
+    Raises `Misuse` on ranges that are none.
+
     >>> import gymnax
     >>> _, default = gymnax.make("Freeway-MinAtar")
     >>> places({"player_speed": (1, 5)})(default).tolist()
     [0.0]
     """
-    ends = {names if isinstance(names, str) else names[0]: np.ravel(given) for names, given in ranges.items()}
+    ends = {names[0]: np.ravel(intervals) for names, intervals in _spans(ranges).items()}
     middle = {name: float(bounds.min() + bounds.max()) / 2 for name, bounds in ends.items()}
     half = {name: max(float(bounds.max() - bounds.min()) / 2, 1e-6) for name, bounds in ends.items()}
     return lambda task: jnp.array([(getattr(task, name) - middle[name]) / half[name] for name in ends], jnp.float32)
@@ -116,6 +111,20 @@ def derive(params: Any) -> Any:
 def _home(params: Any) -> str:
     """The module of gymnax that these EnvParams are of, like `classic_control.cartpole`."""
     return type(params).__module__.removeprefix("gymnax.environments.")
+
+
+def _spans(ranges: Any) -> dict[tuple[str, ...], tuple[Interval, ...]]:
+    """{names of fields with one number: intervals that increase} of `ranges`. Raises `Misuse` on what is none."""
+    require(
+        isinstance(ranges, Mapping)
+        and all(_names(names) and all(isinstance(name, str) for name in _names(names)) for names in ranges),
+        f"ranges must be a dict from a field's name, or from several, to (low, high), got {ranges!r}; "
+        "write {'length': (0.4, 0.6)}.",
+    )
+    spans = {_names(names): _intervals(names, given) for names, given in ranges.items()}
+    every = [name for names in spans for name in names]
+    require(len(every) == len(set(every)), f"each parameter must have one range, got {every}; remove what comes twice.")
+    return spans
 
 
 def _names(names: Any) -> tuple[Any, ...]:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metadqn_jax.checks import check_count, check_same, require
-from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution, check_kind
-from metadqn_jax.types import ActionHead, Array, Spec, Task, World, image_of
+from metadqn_jax.checks import check_callable, check_count, check_numbers, check_same, require
+from metadqn_jax.heads.base import extremes, within
+from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_distribution, check_family, check_kind
+from metadqn_jax.types import ActionHead, Array, Spec, Task, World, check_head, image_of
 
 
 def map_observation(distribution: TaskDistribution, change: Callable[[Task, Array], Array]) -> TaskDistribution:
@@ -35,6 +36,7 @@ def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistr
     """Observations times `factors`, which broadcast to them; whole numbers become real ones. Raises `Misuse`."""
 
     check_kind(distribution)
+    check_numbers("factors", factors)
     shape, given = distribution.spec.observation.shape, np.shape(factors)
     require(
         len(given) <= len(shape) and all(a in (1, b) for a, b in zip(given[::-1], shape[::-1], strict=False)),
@@ -50,6 +52,7 @@ def scale_observation(distribution: TaskDistribution, factors: Any) -> TaskDistr
 
 def observe_task(distribution: TaskDistribution, features: Callable[[Task], Array]) -> TaskDistribution:
     """Observations, flattened, with `features(task)`, flattened, behind them: privilege enters through the environment only."""
+    check_callable("features", features, "task")
     seen = map_observation(distribution, lambda task, obs: jnp.concatenate([obs.ravel(), jnp.ravel(features(task))]))
     return seen._replace(spec=seen.spec._replace(image=image_of(distribution.spec)))
 
@@ -94,13 +97,15 @@ def with_head(family: Family, head: ActionHead) -> Family:
 
     `optimum` stays that of the old head; replace it where the new one has finer or coarser actions. Exploration is the new
     head's too: what the old one was wrapped in, such as `held`, is to be put around this one. Raises `Misuse` unless the
-    head gives what the environment takes and, of whole numbers, as many.
+    head gives what the environment takes, within the old one's bounds and, of single whole numbers, as many.
 
     >>> from metadqn_jax.actions import factored, held
     >>> from metadqn_jax.tasks.navigation_2d import HOLD, navigation_2d
     >>> with_head(navigation_2d(), held(factored([-0.1, -0.1], [0.1, 0.1], bins=11), HOLD)).split.train.spec.head.width
     22
     """
+    check_family(family)
+    check_head(head)
 
     def given(head):
         return jax.eval_shape(lambda key: head.decode(head.sample(key)), jax.random.key(0))
@@ -113,6 +118,10 @@ def with_head(family: Family, head: ActionHead) -> Family:
         require(
             not whole or None in both or both[0] == both[1], f"the head must have {both[0]} actions, got {both[1]}; {cure}."
         )
+        require(
+            within(ends := extremes(head), known := extremes(side.spec.head)),
+            f"the head must give actions between {known[0]} and {known[1]}, got some between {ends[0]} and {ends[1]}; {cure}.",
+        )
         return side._replace(spec=side.spec._replace(head=head))
 
     return family._replace(split=TaskSplit(*map(changed, family.split)))
@@ -120,6 +129,7 @@ def with_head(family: Family, head: ActionHead) -> Family:
 
 def observed(family: Family) -> Family:
     """The family with its tasks in plain sight, for the task-conditioned learner."""
+    check_family(family)
     sides = (observe_task(side, family.features) for side in family.split)
     return family._replace(split=TaskSplit(*sides))
 

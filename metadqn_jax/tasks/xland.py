@@ -88,7 +88,7 @@ def _features(task):
 
 
 def _check_space(size: int, objects: int) -> None:
-    """Three quarters of the room's floor stay free, so that nobody is shut in."""
+    """Three quarters of the room's floor stay free, so that hardly anybody is shut in, who then has to pick something up."""
     cells = (size - 2) ** 2
     require(
         objects <= cells // 4,
