@@ -25,8 +25,16 @@ RECIPE = Recipe(  # chosen for CAVIA on train tasks
     capacity=64,
     hidden=(128, 64),
 )
-TRIAL_RECIPE = dataclasses.replace(  # nobody has tuned it
-    TRIAL, span=Span(2 * HORIZON, 1, 1), outer_trace=0.8, reward_scale=1.0, outer_rate=3e-3, meta_batch=16
+TRIAL_RECIPE = dataclasses.replace(  # without old trials RL² does not learn to play within as many steps
+    TRIAL,
+    span=Span(2 * HORIZON, 1, 1),
+    outer_trace=0.8,
+    reward_scale=1.0,
+    outer_rate=2e-3,
+    meta_batch=8,
+    fresh=4,
+    capacity=32,
+    centred=False,
 )
 
 
