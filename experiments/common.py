@@ -32,7 +32,7 @@ class Options:
     tasks: int = 256
     """Held-out tasks, the same for all learners and seeds."""
     quick: bool = False
-    """A smoke test of the whole script: few steps, few tasks; its numbers mean nothing and are not kept."""
+    """A smoke test of the script: two learners, few steps, few tasks; its numbers mean nothing and are not kept."""
 
 
 def learners(parts):
@@ -80,6 +80,8 @@ def adapt(name, options):
     for label, place in (("", family), ("DQN shown the task", observed(family))):
         parts = programs.make_parts(place.split.train, recipe)
         all_of_them = learners(parts)
+        if options.quick:  # one that is trained and one that is not
+            all_of_them = {which: all_of_them[which] for which in ("multitask", "scratch")}
         if label:  # the task-conditioned reference: the multi-task learner where the task can be seen
             all_of_them = {"multitask": (all_of_them["multitask"][0], {label: [all_of_them["multitask"][0]]})}
         for which, (learner, candidates) in all_of_them.items():
@@ -96,7 +98,10 @@ def adapt(name, options):
 
 
 def run(family, recipe, learner, candidates, tasks, seeds):
-    """{f"{side}/{label}/{candidate}": returns [seeds, tasks, steps], "random", "optimum"}, after training where one learns."""
+    """{f"{side}/{label}/{candidate}": returns [seeds, tasks, steps], "random", "optimum"}, after training where one learns.
+
+    The side "train" is there where a candidate is to be chosen.
+    """
     program = programs.make_program(family, lambda steps: learner or candidates["DQN from scratch"][0], recipe)
     sizes: dict[str, Any] = {"span": recipe.span, "explore": programs.make_explore(recipe), "horizon": family.horizon}
 
@@ -106,7 +111,7 @@ def run(family, recipe, learner, candidates, tasks, seeds):
             distribution = getattr(family.split, side)
             held = sample_tasks(key_tasks, distribution, tasks if side == "test" else min(tasks, CHOSEN_ON))
             for label, some in candidates.items():
-                for i, one in enumerate(some):
+                for i, one in enumerate(some if side == "test" or len(some) > 1 else ()):
                     returns = adaptation_returns(key_lives, one, slow, distribution, held, **sizes)
                     found[f"{side}/{label}/{i}"] = returns
         key_random, key_optimum = jax.random.split(keys[4])
@@ -119,7 +124,8 @@ def run(family, recipe, learner, candidates, tasks, seeds):
 
 def result(judged, label, candidates):
     """The row of `label`: of its candidates the one with the best mean return on train tasks."""
-    best = max(range(len(candidates)), key=lambda i: judged[f"train/{label}/{i}"][..., STEPS.index(CHOSEN_AT)].mean())
+    several = range(len(candidates)) if len(candidates) > 1 else ()
+    best = max(several, key=lambda i: judged[f"train/{label}/{i}"][..., STEPS.index(CHOSEN_AT)].mean(), default=0)
     returns = np.asarray(judged[f"test/{label}/{best}"])
     row = report.evaluation(returns, STEPS, random=float(judged["random"].mean()), optimum=float(judged["optimum"].mean()))
     return row | {"candidate": best, "by_seed": returns.mean(1).tolist()}
