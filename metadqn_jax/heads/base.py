@@ -90,8 +90,9 @@ def extremes(head: ActionHead, draws: int = 4096) -> tuple[np.ndarray, np.ndarra
 def within(inner: tuple[np.ndarray, np.ndarray], outer: tuple[np.ndarray, np.ndarray]) -> bool:
     """Whether one box, (lowest, highest), lies in another, but for rounding."""
     (least, most), (low, high) = inner, outer
-    slack = [1e-5 * np.abs(np.where(np.isfinite(end), end, 0.0)) for end in (low, high)]
-    return bool((least >= low - slack[0]).all() and (most <= high + slack[1]).all())
+    finite = [np.abs(np.where(np.isfinite(end), end, 0.0)) for end in outer]
+    slack = 1e-5 * np.maximum(*finite)
+    return bool((least >= low - slack).all() and (most <= high + slack).all())
 
 
 def by_option(head: ActionHead) -> bool:
