@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from metadqn_jax import td
-from metadqn_jax.checks import check_count, check_flag, check_real, is_traced, require
+from metadqn_jax.checks import check_count, check_real, is_traced, require
 from metadqn_jax.evaluation import Judge, by_steps, optimal_returns
 from metadqn_jax.explore import annealed, by_segment
 from metadqn_jax.learners.base import MetaLearner
@@ -59,7 +59,6 @@ def make_parts(
     head = distribution.spec.head
     for name in ("discount", "inner_trace", "outer_trace"):
         check_real(name, getattr(recipe, name), most=1.0)
-    check_flag("centred", recipe.centred)
     if recipe.last_discount is not None:
         check_real("a discount that rises", recipe.discount, most=0.9999)
         check_real("last_discount", recipe.last_discount, most=0.9999)

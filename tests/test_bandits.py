@@ -268,10 +268,11 @@ def test_scores_equal_their_numpy_twin(name, options, prior):
     )
 
 
-def test_thompson_draws_from_the_posterior():
-    scores = scores_after(strategies.thompson(4), HISTORY, 4_000)
+@pytest.mark.parametrize("prior", [(1.0, 1.0), (0.5, 2.0)])
+def test_thompson_draws_from_the_posterior(prior):
+    scores = scores_after(strategies.thompson(4, prior=beta_prior(*prior)), HISTORY, 4_000)
     for arm, (s, f) in enumerate(SEEN.T):
-        assert stats.kstest(scores[:, arm], stats.beta(s + 1, f + 1).cdf).pvalue > 1e-4
+        assert stats.kstest(scores[:, arm], stats.beta(s + prior[0], f + prior[1]).cdf).pvalue > 1e-4
     assert np.abs(np.corrcoef(scores.T)[np.triu_indices(4, 1)]).max() < 4.5 / np.sqrt(4_000)
 
 
@@ -305,7 +306,15 @@ def test_an_arm_pulled_more_often_than_gittins_looks_ahead_scores_its_mean():
     assert scores[1] == pytest.approx(gittins_index(3)[0, 1])
 
 
-@pytest.mark.parametrize("build", [strategies.thompson, strategies.greedy, lambda arms: strategies.gittins(arms, 10)])
+@pytest.mark.parametrize(
+    "build",
+    [
+        strategies.thompson,
+        lambda arms: strategies.thompson(arms, prior=beta_prior(0.5, 0.5)),
+        strategies.greedy,
+        lambda arms: strategies.gittins(arms, 10),
+    ],
+)
 def test_rewards_that_no_bernoulli_arm_pays_end_as_nan(build):
     assert np.isnan(scores_after(build(2), [(0, 1), (0, 3.5)], 1)[0, 0])
 

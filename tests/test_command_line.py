@@ -228,13 +228,17 @@ def test_families_and_recipes_take_arguments():
         ({"tasks": "navigation", "family": ("bins=3",)}, "--family must be left out"),
         ({"recipe": ("discount=0.5",)}, "unknown name in --recipe 'discount'"),
         ({"tasks": "semicircle", "family": ("dense=no",)}, "dense must be True or False, got 'no'"),
-        ({"tasks": "gridnavi", "learner": "rl2", "recipe": ("centred=no",)}, "centred must be True or False, got 'no'"),
         ({"recipe": ("reward_scale=big",)}, "reward_scale must be a finite number at least 0, got 'big'"),
     ],
 )
 def test_arguments_that_there_are_not(changes, words):
     with pytest.raises(Misuse, match=words):
         choose(dataclasses.replace(Train("navigation_2d", "maml"), **changes))
+
+
+def test_a_word_for_a_flag_of_the_recipe():
+    with pytest.raises(Misuse, match="centred must be True or False, got 'no'"):
+        build(Train("gridnavi", "rl2", recipe=("centred=no",), chunk=1), tasks=2)
 
 
 def test_a_given_discount_stays():

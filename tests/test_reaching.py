@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from metadqn_jax.checks import Misuse
+from metadqn_jax.evaluation import optimal_returns, random_returns
 from metadqn_jax.living import rollout, start
+from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.reaching import any_turn, known_turn_return, plane_turns, reaching
 
 D, STEPS = 3, 50
@@ -98,3 +100,12 @@ def test_angles_are_shared_evenly(angles):
 def test_dimensions_are_counted():
     with pytest.raises(Misuse, match="dimensions must be a whole number of at least 1, got 0"):
         reaching(0)
+
+
+def test_twelve_dimensions_are_worth_what_is_said_of_them():
+    family = reaching()
+    tasks = sample_tasks(jax.random.key(5), family.split.test, 1_024)
+    best = np.asarray(jax.jit(lambda key: optimal_returns(key, family.optimum, tasks, episodes=1))(jax.random.key(6)))
+    drawn = np.asarray(jax.jit(lambda key: random_returns(key, family.split.test, tasks, horizon=20))(jax.random.key(7)))
+    for returns, said in ((best, 0.99), (drawn, -0.58)):
+        assert abs(returns.mean() - said) < 0.005 + 3.5 * returns.std() / np.sqrt(1_024)

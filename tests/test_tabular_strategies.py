@@ -14,7 +14,7 @@ from metadqn_jax.learners.base import first_slow
 from metadqn_jax.living import rollout, start
 from metadqn_jax.planners import tabular_strategies as known
 from metadqn_jax.planners.tabular import optimistic_expectation
-from metadqn_jax.planners.tabular_belief import DUAN, Counts, Prior, count, draw, expected, nothing_seen, posterior
+from metadqn_jax.planners.tabular_belief import DUAN, Counts, Prior, count, draw, expected, fit_prior, nothing_seen, posterior
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import in_trials
@@ -362,3 +362,13 @@ def test_priors_that_are_none(changes, said):
 def test_choices_that_are_none(build, said):
     with pytest.raises(Misuse, match=f"^{said}.*; .*\\.$"):
         build()
+
+
+@pytest.mark.parametrize("changes", [{"noise_sd": 1e-9, "reward_sd": 1e9}, {"noise_sd": 1e9, "reward_sd": 1e-9}])
+def test_the_widest_priors_stay_within_float32(changes):
+    prior = fit_prior(Prior(**changes), S, A)
+    seen = Counts(jnp.full((S, A), 1e4), jnp.full((S, A), 2e4), jnp.zeros((S, A, S)))
+    for counts, mean in ((nothing_seen(S, A), 1.0), (seen, 2.0 if changes["noise_sd"] < 1 else 1.0)):
+        believed = posterior(prior, counts)
+        np.testing.assert_allclose(believed.mean, mean)
+        assert np.isfinite(believed.sd).all()

@@ -42,7 +42,9 @@ def beta_prior(successes: float = 1.0, failures: float = 1.0) -> ArmPrior:
         return jnp.where(possible(pulls, paid), (paid + successes) / (pulls + successes + failures), jnp.nan)
 
     def draw(key, pulls, paid):
-        return jnp.where(possible(pulls, paid), sampler(key, paid + successes, pulls - paid + failures), jnp.nan)
+        fits = possible(pulls, paid)
+        a, b = (jnp.where(fits, one, 1.0) for one in (paid + successes, pulls - paid + failures))
+        return jnp.where(fits, sampler(key, a, b), jnp.nan)
 
     return ArmPrior(mean, draw, lambda pulls: pulls + (successes + failures))
 
