@@ -55,28 +55,45 @@ def implicit(iterations: int, tolerance: Any) -> Callable:
     """
     check_count("iterations", iterations)
     check_real("tolerance", tolerance)
+    invert = functools.partial(cg, tol=tolerance, maxiter=iterations)
 
     def derivative(gradient, update, steps):
         descend = detached(gradient, update, steps)
 
         def solve(fast, given):
             solution, _ = descend(fast, given)
+            closed, hoisted = jax.closure_convert(gradient, solution, given)  # as in `gradient_of`
 
-            def gradient_at(weights, given):
-                return gradient(solution._replace(weights=weights), given)
+            def gradient_at(fast, all_given):
+                return closed(fast, all_given[0], *all_given[1])
 
-            def curvature(direction):  # A · direction, as a pullback: A is symmetric, and g has no forward derivative
-                return jax.vjp(lambda weights: gradient_at(weights, trees.stop(given)), solution.weights)[1](direction)[0]
-
-            g = gradient_at(solution.weights, given)
-            nothing = trees.subtract(g, trees.stop(g))  # its derivative is what counts; no iteration is spent on its value
-            change = cg(curvature, nothing, tol=tolerance, maxiter=iterations)[0]
-            fast = solution._replace(weights=trees.subtract(solution.weights, change))
+            fast = _solved(gradient_at, invert, solution, (given, hoisted))
             return fast, trees.lift(fast)
 
         return solve
 
     return derivative
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _solved(gradient, invert, fast, given):
+    """`fast`, the derivative of whose weights in `given` is that of the root of `gradient`."""
+    return fast
+
+
+def _keep(gradient, invert, fast, given):
+    return fast, (fast, given)
+
+
+def _implicit(gradient, invert, kept, cotangent):
+    fast, given = kept
+    _, pullback = jax.vjp(lambda weights, given: gradient(fast._replace(weights=weights), given), fast.weights, given)
+    curvature = jax.jit(lambda direction: pullback(direction)[0])  # A, symmetric; traced once for all of its uses
+    along = invert(curvature, cotangent.weights)[0]
+    return jax.tree.map(_no_cotangent, fast), pullback(trees.scale(-1.0, along))[1]
+
+
+_solved.defvjp(_keep, _implicit)
 
 
 def gradient_of(loss: Callable) -> Callable:
