@@ -167,6 +167,17 @@ def test_the_one_iterate_of_an_implicit_solve_is_its_solution():
     assert jnp.allclose(jax.jacobian(lambda given: solve(given)[0].weights)(jnp.array([1.0, 2.0])), jnp.eye(2))
 
 
+def test_only_who_differentiates_an_implicit_solve_solves_a_system():
+    start = descent.Descending(jnp.zeros(2), (), jnp.zeros(()))
+
+    def total(given):
+        solve = implicit(5, 1e-9)(lambda fast, given: fast.weights - given, lambda fast, given, g: fast, 60)
+        return solve(start, given)[0].weights.sum()
+
+    for function, differentiated in ((total, False), (jax.grad(total), True)):
+        assert ("while[" in str(jax.make_jaxpr(function)(jnp.ones(2)))) == differentiated
+
+
 def test_stopped_bootstrap_differs_from_the_true_gradient():
     exact, numeric = gradients(build(bootstrap=descent.from_stopped))
     assert relative(exact, numeric) > 1e-3
