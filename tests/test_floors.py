@@ -9,7 +9,15 @@ ROOT = pathlib.Path(__file__).parent.parent / "metadqn_jax"
 FLOORS = [
     {"checks"},
     {"types", "stats", "planners/hidden_goal"},
-    {"trees", "layers", "heads/base", "heads/exploration", "environments/highway_traffic", "environments/robots"},
+    {
+        "trees",
+        "layers",
+        "heads/base",
+        "heads/exploration",
+        "environments/highway_traffic",
+        "environments/point",
+        "environments/robots",
+    },
     {"loops", "heads/*", "environments/highway_collisions"},
     {
         "actions",

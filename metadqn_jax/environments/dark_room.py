@@ -67,10 +67,6 @@ class DarkRoom(environment.Environment[DarkRoomState, DarkRoomParams]):
         return jnp.zeros((), bool)
 
     @property
-    def name(self) -> str:
-        return "DarkRoom"
-
-    @property
     def num_actions(self) -> int:
         return len(MOVES)
 

@@ -89,10 +89,6 @@ class FrozenLake(environment.Environment[FrozenLakeState, FrozenLakeParams]):
         return params.tiles.ravel()[state.place] != ICE
 
     @property
-    def name(self) -> str:
-        return "FrozenLake"
-
-    @property
     def num_actions(self) -> int:
         return len(MOVES)
 

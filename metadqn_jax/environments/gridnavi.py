@@ -59,10 +59,6 @@ class GridNavi(environment.Environment[GridNaviState, GridNaviParams]):
         return jnp.zeros((), bool)
 
     @property
-    def name(self) -> str:
-        return "GridNavi"
-
-    @property
     def num_actions(self) -> int:
         return len(MOVES)
 

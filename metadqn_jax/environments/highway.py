@@ -168,10 +168,6 @@ class Highway(environment.Environment[HighwayState, HighwayParams]):
         return state.crashed[0] | (params.offroad_terminal & ~self.on_road(state, params))
 
     @property
-    def name(self) -> str:
-        return "Highway"
-
-    @property
     def num_actions(self) -> int:
         return 2 if self.continuous else 5
 

@@ -55,10 +55,6 @@ class Navigation(environment.Environment[NavigationState, NavigationParams]):
         return jnp.zeros((), bool)
 
     @property
-    def name(self) -> str:
-        return "Navigation"
-
-    @property
     def num_actions(self) -> int:
         return len(DIRECTIONS)
 

@@ -60,10 +60,6 @@ class Reaching(environment.Environment[ReachingState, ReachingParams]):
         return jnp.zeros((), bool)
 
     @property
-    def name(self) -> str:
-        return "Reaching"
-
-    @property
     def num_actions(self) -> int:
         return self.dimensions
 

@@ -155,10 +155,6 @@ class Robot(environment.Environment[RobotState, RobotParams]):
         return jnp.zeros((), bool)
 
     @property
-    def name(self) -> str:
-        return "Robot"
-
-    @property
     def num_actions(self) -> int:
         return self.model.nu
 

@@ -57,10 +57,6 @@ class Tabular(environment.Environment[TabularState, TabularParams]):
         return jnp.zeros((), bool)
 
     @property
-    def name(self) -> str:
-        return "Tabular"
-
-    @property
     def num_actions(self) -> int:
         return self.actions
 

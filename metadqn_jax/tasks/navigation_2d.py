@@ -8,7 +8,8 @@ import numpy as np
 
 from metadqn_jax import trees
 from metadqn_jax.actions import grid, held
-from metadqn_jax.environments.navigation_2d import Navigation2D, Navigation2DState
+from metadqn_jax.environments.navigation_2d import Navigation2D
+from metadqn_jax.environments.point import PointState
 from metadqn_jax.planners.point import best_return
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
@@ -72,6 +73,6 @@ def known_goal_return(task: Task, bins: int | None = None) -> Array:
     """The best return of an episode whose goal is known: exact for velocities on a grid, and for any where bins is None."""
 
     def ends(position):
-        return _ENV.is_terminated(Navigation2DState(position=position, time=0), task)
+        return _ENV.is_terminated(PointState(position=position, time=0), task)
 
     return best_return(lambda place: _ENV.reward(place, task), ends, task.goal, _HORIZON, speed=task.speed, bins=bins)
