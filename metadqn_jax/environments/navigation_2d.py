@@ -20,7 +20,7 @@ class Navigation2DParams(environment.EnvParams):
 
 
 class Navigation2D(Point):
-    """Reward is minus the Euclidean distance to the goal after the move; being near it in both coordinates terminates.
+    """A `Point` whose reward is minus the distance to the goal after the move; being near it in both coordinates terminates.
 
     Differs from the paper's text, as the authors' code does: the distance is not squared.
     """

@@ -25,7 +25,7 @@ class SemicircleParams(environment.EnvParams):
 
 
 class Semicircle(Point):
-    """The horizon truncates; nothing terminates, the goal neither."""
+    """A `Point` that only those steps reward which end near the goal; the horizon truncates, and nothing terminates."""
 
     @property
     def default_params(self) -> SemicircleParams:
