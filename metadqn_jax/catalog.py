@@ -98,6 +98,7 @@ LEARNERS = {
         "Rajeswaran et al. 2019",
         entries.of_descent(imaml, strength=0.1, iterations=30),
         prepare=entries.changed(inner_rate=0.1, inner_steps=30, outer_rate=3e-3),  # what it takes to solve the inner problem
+        judge=by_segments,  # each time that it adapts it solves a problem anew: single steps are no part of it
         **_inner,
     ),
     "rl2": entries.alike("a memory of the trial, read by a Q-network", "Duan et al. 2016", entries.of_rl2, **_reads, **_lives),

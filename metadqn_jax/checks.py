@@ -40,7 +40,7 @@ def check_real(name: str, value: Any, least: float = 0.0, most: float = math.inf
     if is_traced(value):
         return value
     try:
-        inside = math.isfinite(value) and least <= value <= most
+        inside = not isinstance(value, bool | np.bool_) and math.isfinite(value) and least <= value <= most
     except TypeError:
         inside = False
     ends = {(True, True): "", (False, True): f" at least {least:g}", (True, False): f" at most {most:g}"}
@@ -83,8 +83,15 @@ def check_callable(name: str, value: Any, takes: str, cure: str = "give a functi
     except ValueError:  # a builtin that does not say what it takes
         fits = True
     got = getattr(value, "__name__", repr(value))
-    cure = f"call it first, as in {name}={got}(...)" if callable(value) else cure
+    if callable(value):
+        cure = f"call it first, as in {name}={got}(...), or wrap it in a lambda of ({takes})"
     require(fits, f"{name} must be a function of ({takes}), got {got}; {cure}.")
+
+
+def check_type(name: str, value: Any, kind: type, cure: str) -> None:
+    """A value of this kind, and not what makes one; raises `Misuse` otherwise."""
+    got = getattr(value, "__name__", repr(value))
+    require(isinstance(value, kind), f"{name} must be a {kind.__name__}, got {got}; {cure}.")
 
 
 def check_name(kind: str, name: str, table: Any) -> Any:

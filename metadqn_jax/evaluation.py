@@ -136,9 +136,11 @@ def trial_returns(
     learner lives through whole trials with ε = 0; each number is the mean over `episodes` of them. Raises `Misuse`.
     """
     _check_points("episodes", points, least=1)
+    check_count("horizon", horizon)
     count = span.segments * span.steps // horizon
     require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
-    check_trials(distribution)
+    _check_whole(distribution, span)
+    check_count("episodes", episodes)
     _check_fit(learner, slow, distribution, span)
 
     def one(key, task):
@@ -153,9 +155,17 @@ def trial_returns(
 
 
 def _check_points(name: str, points: tuple[int, ...], least: int = 0) -> None:
+    require(isinstance(points, tuple | list), f"{name} must be a tuple of counts, got {points!r}; give ({points},), say.")
     for k in points:
         check_count(f"each of the {name}", k, least=least)
     require(len(points) > 0 and list(points) == sorted(set(points)), f"{name} must increase, got {points}; sort them.")
+
+
+def _check_whole(distribution: TaskDistribution, span: Span) -> None:
+    """Raise `Misuse` unless a life of this span is one whole trial."""
+    check_trials(distribution)
+    length, steps = distribution.spec.trial, span.segments * span.steps
+    require(length == steps, f"a trial of {length} steps must be lived whole, got a span of {steps}; set span.segments to it.")
 
 
 def _check_fit(learner: MetaLearner, slow: Slow, distribution: TaskDistribution, span: Span) -> None:
@@ -210,7 +220,9 @@ def random_trial_returns(
 
     distribution: of trials, as in `trial_returns`.
     """
-    check_trials(distribution)
+    _check_whole(distribution, span)
+    check_count("horizon", horizon)
+    check_count("episodes", episodes)
     act, count = _at_random(distribution), span.segments * span.steps // horizon
     require(
         count > 0, f"a trial must hold an episode of {horizon} steps, got {span.segments * span.steps}; raise span.segments."
@@ -231,6 +243,8 @@ def random_trial_returns(
 def optimal_returns(key: Key, optimum: Callable, tasks: Task, *, episodes: int = 4) -> Array:
     """A family's `optimum` in each task, the mean over `episodes` starts, float32 [tasks]."""
 
+    check_count("episodes", episodes)
+
     def one(key, task):
         return jnp.mean(jax.vmap(lambda key: optimum(key, task))(jax.random.split(key, episodes)))
 
@@ -242,5 +256,5 @@ def _at_random(distribution):
 
 
 def _mean_return(key, act, distribution, task, horizon, episodes):
-    keys = jax.random.split(key, episodes)
+    keys = jax.random.split(key, check_count("episodes", episodes))
     return jnp.mean(jax.vmap(lambda key: episode_return(key, act, distribution, task, horizon))(keys))

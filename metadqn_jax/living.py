@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax import trees
+from metadqn_jax.checks import check_callable, check_count
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import TaskDistribution
@@ -73,8 +74,10 @@ def live(
     """One lifetime in one task: K segments of T steps in E streams, with `adapt` called `repeats` times after each.
 
     `explore(outer_step, segment, t)` is the exploration rate ε. Segments do not reset the world. A one-step learner
-    with `repeats` = k shows every one of k gradient steps on the same segment.
+    with `repeats` = k shows every one of k gradient steps on the same segment. Raises `Misuse` on `repeats` < 1.
     """
+    check_callable("explore", explore, "outer_step, segment, step")
+    check_count("repeats", repeats)
     head = distribution.spec.head
     key_begin, key_start, key_segments, key_adapt = jax.random.split(key, 4)
 
@@ -118,7 +121,7 @@ def episode_return(key: Key, act: Callable, distribution: TaskDistribution, task
     """The undiscounted return of one episode from reset, [] float; steps after its end count nothing."""
     key_start, key_steps = jax.random.split(key)
     stream = start(key_start, distribution, task)
-    _, seen = rollout(key_steps, act, distribution, task, stream, horizon)
+    _, seen = rollout(key_steps, act, distribution, task, stream, check_count("horizon", horizon))
     ended = jnp.cumsum(seen.terminated | seen.truncated)
     alive = jnp.concatenate([jnp.zeros(1, ended.dtype), ended[:-1]]) == 0
     return jnp.sum(jnp.where(alive, seen.reward, 0.0))

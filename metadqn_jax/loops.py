@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax.checks import check_count, require
 from metadqn_jax.trees import add, zeros
 from metadqn_jax.types import Key
 
@@ -57,8 +58,14 @@ def largest_chunk(count: int, chunk: int) -> int:
 
 
 def _chunks(items: Any, chunk: int) -> tuple[Any, int]:
-    count = jax.tree.leaves(items)[0].shape[0]
-    return jnp.arange(count), largest_chunk(count, chunk)
+    counts = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(items)}
+    require(
+        len(counts) == 1 and counts != {()},
+        f"what is taken in chunks must share a leading axis, got leaves that begin with {sorted(counts)}; "
+        "stack items, or draw them with sample_tasks.",
+    )
+    ((count,),) = counts
+    return jnp.arange(count), largest_chunk(count, check_count("chunk", chunk))
 
 
 def _cut(items: Any, size: int) -> Any:

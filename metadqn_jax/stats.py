@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import trim_mean
 
-from metadqn_jax.checks import check_count, check_real, require
+from metadqn_jax.checks import check_callable, check_count, check_real, require
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (values [n], counts [n, resamples]) -> [resamples]
 
@@ -64,6 +64,7 @@ def bootstrap(
     """
     values = _finite("values", values)
     require(values.ndim == 2, f"values must be [seeds, tasks], got {list(values.shape)}; give one seed as values[None, :].")
+    check_callable("statistic", statistic, "values, counts", "take counted_iqm, say")
     check_count("resamples", resamples)
     check_real("level", level, 0.0, 1.0)
     low, high = _interval(values, _counts(*values.shape, resamples, seed), statistic, level)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metadqn_jax import trees
 from metadqn_jax.checks import check_callable, check_count, check_real, is_traced, require
 from metadqn_jax.types import ActionHead, Array, Outputs, Transition, check_head
 
@@ -144,7 +145,7 @@ def n_step(discount: Any, steps: int) -> Callable:
     def returns(reward, value, terminated, truncated):
         following = value
         for _ in range(steps):
-            result = reward + discount * (1 - terminated) * following
+            result = reward + discount * jnp.where(terminated, 0, following)
             following = jnp.where(_cut(terminated, truncated), value, jnp.roll(result, -1))
         return result
 
@@ -165,12 +166,13 @@ def lambda_return(discount: Any, trace: Any) -> Callable:
         link = jnp.where(_cut(terminated, truncated), 0.0, trace)
 
         def back(following, row):
-            r, v, c, l = row
-            result = r + discount * c * ((1 - l) * v + l * following)
+            r, v, ends, l = row
+            result = r + discount * jnp.where(ends, 0, (1 - l) * v + l * following)
             return result, result
 
-        rows = (reward, value, 1.0 - terminated, link)
-        return jax.lax.scan(back, jnp.zeros_like(value[-1]), rows, reverse=True)[1]
+        rows = (reward, value, terminated, link)
+        last, _ = jax.eval_shape(back, value[-1], trees.first(rows))  # a return's type: a value's need not be a reward's
+        return jax.lax.scan(back, trees.zeros(last), rows, reverse=True)[1]
 
     return returns
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from metadqn_jax import replay, trees
-from metadqn_jax.checks import check_callable, check_count, check_real, is_traced, require
+from metadqn_jax.checks import check_callable, check_count, check_real, check_type, is_traced, require
 from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow
 from metadqn_jax.living import live
 from metadqn_jax.loops import in_chunks, largest_chunk, sum_over_chunks
@@ -57,6 +57,8 @@ def make_trainer(
     objective: (the tasks' losses [B]) -> their weights [B], which sum to 1; by default the mean, which needs no first pass.
     Raises `Misuse` where sizes or the learner's functions do not fit.
     """
+    check_type("the learner", learner, MetaLearner, "call what makes one, as in maml(network, ...)")
+    check_type("the span", span, Span, "make one with Span(segments, steps, streams)")
     check_count("meta_batch", meta_batch)
     check_count("chunk", chunk)
     check_real("polyak", polyak, most=1.0)

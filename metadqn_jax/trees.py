@@ -28,7 +28,7 @@ def mix(a: Any, b: Any, weight: Any) -> Any:
 
 def squared_norm(a: Any) -> jax.Array:
     """Σ leaf², [] float."""
-    return sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(a)), start=jnp.zeros(()))
+    return sum((jnp.sum(leaf**2) for leaf in jax.tree.leaves(a)), start=jnp.asarray(0.0))  # of weak type: the leaves' stays
 
 
 def clip(a: Any, bound: Any) -> Any:

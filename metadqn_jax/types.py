@@ -93,8 +93,9 @@ class QNetwork(NamedTuple):
     """`init(key) -> params` and `apply(params, obs, context) -> outputs`, for one observation.
 
     `context` is the shape of what a learner gives the network to read besides the observation, None for nothing.
-    `chosen(params, obs, context, action) -> outputs` need only be right at one action, which is all that a regression
-    reads: it spares a network that scores each action on its own the gradients of the others. None where nothing is spared.
+    `chosen(params, obs, context, action) -> outputs` need only be right at one action, which is all that a regression reads
+    of `Views.now`: it spares a network that scores each action on its own the gradients of the others. None where nothing
+    is spared.
     """
 
     init: Callable[[Key], Params]
@@ -161,14 +162,14 @@ class Spec(NamedTuple):
     """The static face of a task distribution: one observation's shape and dtype, and the head of its action space.
 
     `image` is the shape [height, width, channels] of the image that a flattened observation begins with, None where it
-    begins with none; observations of rank 3 are images as they are. `trial` is True where observations end with the two
-    numbers of a `trial`; what changes observations makes a spec where it is not.
+    begins with none; observations of rank 3 are images as they are. `trial` is how many steps a `trial` takes, where
+    observations end with its two numbers; what changes observations makes a spec where it is None.
     """
 
     observation: jax.ShapeDtypeStruct
     head: ActionHead
     image: tuple[int, ...] | None = None
-    trial: bool = False
+    trial: int | None = None
 
     def followed_by(self, count: int) -> "Spec":
         """Of these observations, flattened, with `count` numbers behind them.

@@ -6,6 +6,8 @@ import pathlib
 # One thread, here and in the programs that tests start: as many batched factorisations side by side as jaxlib has threads, and
 # MJX and MQL make some, wait for each other for ever (test_jaxlib.py). pytest-xdist's workers keep the other cores busy.
 os.environ["PJRT_NPROC"] = "1"
+# Compiling is most of what tests do, and a third of it is XLA's newer way of emitting fused loops.
+os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 

@@ -39,6 +39,12 @@ EXPLORE = by_segment(1.0, 0.5)
 TASKS = 2
 
 
+@functools.cache
+def place(name):
+    """A family, built once for all the learners on it."""
+    return PLACES[name]()
+
+
 def tiny(span):
     """A few transitions in the shape that the recipe's span has."""
     return Span(min(span.segments, 8), min(span.steps, 3), min(span.streams, 2))
@@ -49,7 +55,7 @@ class Case:
 
     def __init__(self, family_name, learner_name, memory=None):
         entry = LEARNERS[learner_name]
-        family = entry.prepare(PLACES[family_name]())
+        family = entry.prepare(place(family_name))
         self.distribution = family.split.train
         recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span), hidden=(8, 8))
         self.span = recipe.span
@@ -142,3 +148,15 @@ def test_jit_equals_eager(name):
     with jax.disable_jit():
         eager = through(case.slow, lifetime, segment)
     close(jax.jit(through)(case.slow, lifetime, segment), eager)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_training_step_keeps_its_types_in_double_precision(name):
+    with jax.enable_x64(True):
+        family = LEARNERS[name].prepare(PLACES["navigation"]())
+        recipe = dataclasses.replace(family.recipe, span=tiny(family.recipe.span))
+        learner = learners_of(LEARNERS[name], family, recipe)[0](2)
+        sizes = {"explore": EXPLORE, "optimizer": KEEPING, "meta_batch": TASKS}
+        trainer = make_trainer(learner, family.split.train, recipe.span, **sizes)
+        state = jax.eval_shape(trainer.init, jax.random.key(0))
+        assert jax.eval_shape(trainer.step, jax.random.key(1), state)[0] == state

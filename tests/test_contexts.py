@@ -378,6 +378,16 @@ def test_the_effective_size_of_two_stored_transitions(beta, size):
     assert effective_size(jnp.array(beta), jnp.array([True, True, False])) == size
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4, 1e8])
+def test_contexts_of_any_size_have_propensities(size):
+    rng = np.random.default_rng(1)
+    new, stored = (jnp.float32(size * rng.normal(shift, 1.0, (count, 32))) for shift, count in ((0.5, 6), (0.0, 20)))
+    beta = propensity(new, stored, jnp.ones(20, bool), ridge=0.01, bound=10.0)
+    assert jnp.isfinite(beta).all()
+    if size > 1.0:
+        close(beta, propensity(new / size, stored / size, jnp.ones(20, bool), ridge=0.01, bound=10.0), 0.05)
+
+
 def test_separable_contexts_stay_finite():
     new, stored = jnp.full((2, 3), 50.0), jnp.full((4, 3), -50.0)
     beta = propensity(new, stored, jnp.ones(4, bool), ridge=1e-4, bound=1.0)

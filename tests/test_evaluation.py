@@ -1,6 +1,7 @@
 """The three judges: after gradient steps on one batch, after fresh segments, and in the episodes of a trial."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from metadqn_jax.evaluation import (
     by_episodes,
     by_segments,
     by_steps,
+    random_returns,
     random_trial_returns,
     segment_returns,
     trial_returns,
@@ -147,6 +149,37 @@ def test_episodes_that_a_trial_has_not(points, hint):
     judged = by_episodes(family().trial, by_segment(0.0), HORIZON)
     with pytest.raises(Misuse, match=hint):
         judged.returns(jax.random.key(0), puppet(next_action), None, shop(), WORTHS, points)
+
+
+SIZES = {"horizon": "horizon must be", "episodes": "episodes must be", "chunk": "chunk must be"}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("returns", [adaptation_returns, segment_returns, trial_returns, random_returns])
+def test_sizes_of_nothing(returns, size):
+    trials = in_trials(family()).split.test
+    place, span = (trials, TRIAL) if returns is trial_returns else (shop(), SPAN)
+    sizes = {"span": span, "explore": by_segment(0.0), "horizon": HORIZON, "episodes": 2, "chunk": 2, size: 0}
+    takes = inspect.signature(returns).parameters
+    if size not in takes:
+        return
+    sizes = {name: value for name, value in sizes.items() if name in takes}
+    learner = puppet(next_action if returns is trial_returns else one_better)
+    learned = () if returns is random_returns else (learner, first_slow(learner, jax.random.key(0)))
+    points = {"points": (1,)} if returns is trial_returns else {}
+    with pytest.raises(Misuse, match=SIZES[size]):
+        returns(jax.random.key(0), *learned, place, WORTHS, **sizes, **points)
+
+
+def test_one_task_is_not_several():
+    with pytest.raises(Misuse, match="must share a leading axis"):
+        random_returns(jax.random.key(0), shop(), WORTHS[0], horizon=HORIZON)
+
+
+def test_two_trials_are_not_one():
+    trials = in_trials(family()).split.test
+    with pytest.raises(Misuse, match="a trial of 6 steps must be lived whole, got a span of 12"):
+        judge(trial_returns, puppet(next_action), trials, (1, 2, 3), span=Span(12, 1, 1), horizon=HORIZON)
 
 
 PROGRAMS = {

@@ -17,10 +17,15 @@ from metadqn_jax.checks import Misuse, check_name
 from metadqn_jax.environments.xland import XLand
 from metadqn_jax.evaluation import adaptation_returns, random_trial_returns, trial_returns
 from metadqn_jax.explore import by_segment
+from metadqn_jax.learners.anil import anil
 from metadqn_jax.learners.base import first_slow
-from metadqn_jax.learners.descent import Descending, maml, sgd
+from metadqn_jax.learners.descent import Descending, descend, from_stopped, maml, sgd
+from metadqn_jax.learners.imaml import imaml
+from metadqn_jax.learners.multitask import finetune
 from metadqn_jax.learners.rl2 import rl2
+from metadqn_jax.living import live
 from metadqn_jax.memories.gru import gru
+from metadqn_jax.memories.linear_attention import linear_attention
 from metadqn_jax.networks import cnn, mlp, reader
 from metadqn_jax.planners import bandit_strategies as strategies
 from metadqn_jax.planners import dark_room, gridnavi
@@ -28,6 +33,7 @@ from metadqn_jax.planners.bandit import gittins_index
 from metadqn_jax.planners.tabular import value_iteration
 from metadqn_jax.planners.tabular_belief import DUAN
 from metadqn_jax.planners.tabular_strategies import Sizes, sizes_of, ucrl2
+from metadqn_jax.stats import bootstrap
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
 from metadqn_jax.tasks.disguises import disguised, mirror_observation, mix_observation, sticky_actions
@@ -257,8 +263,38 @@ def call_cases():
         ),
         "a plain loss": (
             lambda: rl2(network, None, loss=inner, length=5),
-            "loss must be a function of \\(outer_step\\)",
+            "loss must be a function of \\(outer_step\\), got loss; .* or wrap it in a lambda of \\(outer_step\\)",
         ),
+        "a bootstrap that moves": (
+            lambda: imaml(network, inner=inner, outer=inner, rate=0.1, steps=1, bootstrap=from_stopped),
+            "does not move with the adapted weights, got from_stopped",
+        ),
+        "a rule that is made": (
+            lambda: anil(network, inner=inner, outer=inner, rate=0.1, steps=1, rule=sgd(0.1)),
+            "of \\(rate\\)",
+        ),
+        "a rule that is not made": (
+            lambda: finetune(network, loss=inner, rule=sgd, steps=1),
+            "the rule must be a Rule, got sgd",
+        ),
+        "a subset by name": (
+            lambda: descend(network, inner, inner, rule=sgd(0.1), subset="head", steps=1),
+            "the subset must be a Subset, got 'head'",
+        ),
+        "a network that is not made": (
+            lambda: maml(mlp, inner=inner, outer=inner, rate=0.1, steps=1),
+            "the network must be a QNetwork, got mlp",
+        ),
+        "candidates in a square": (
+            lambda: linear_attention(spec._replace(head=candidates(2.0 * jnp.eye(3))), per_action=True),
+            "must know the actions one by one, got 3 actions embedded in 3",
+        ),
+        "a flag for a number": (lambda: td.one_step(True), "discount must be a finite number between 0 and 1, got True"),
+        "a statistic of values alone": (
+            lambda: bootstrap([[1.0]], statistic=lambda values: 0.0),
+            "statistic must be a function of",
+        ),
+        "no repeats": (lambda: live(jax.random.key(0), *[None] * 4, Span(1, 1, 1), by_segment(0.0), repeats=0), "repeats must"),
         "a learner that is built": (
             lambda: programs.make_program(family, maml(network, inner=inner, outer=inner, rate=0.1, steps=1), family.recipe),
             "a program needs a function .*, got MetaLearner",
@@ -364,6 +400,8 @@ def test_what_a_newcomer_might_write(name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"learner": maml}, "the learner must be a MetaLearner, got maml; call what makes one"),
+        ({"span": (2, 3, 4)}, r"the span must be a Span, got \(2, 3, 4\); make one"),
         ({"explore": 0.5}, r"explore must be a function of \(outer_step, segment, step\), got 0.5"),
         ({"optimizer": 1e-3}, "optimizer must be an optax.GradientTransformation, got 0.001"),
         ({"optimizer": optax.adam}, "optimizer must be an optax.GradientTransformation"),

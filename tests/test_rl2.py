@@ -105,6 +105,23 @@ def test_a_scorer_is_blind_to_the_order_of_actions():
     assert jnp.allclose(network.apply(params, jnp.ones(2), context[order]), values[order], atol=1e-6)
 
 
+def test_a_loss_that_reads_every_present_value_is_the_same_through_a_scorer():
+    memory = MEMORIES["actions"]
+    network = networks.reader(SPEC, memory.context, hidden=(4, 4))
+    loss = td.temporal_difference(HEAD, select=td.munchausen(), target=td.one_step(DISCOUNT), regression=td.squared)
+    sparing, whole = (
+        rl2(one, memory, loss=lambda step: loss, length=LENGTH) for one in (network, network._replace(chosen=None))
+    )
+    slow, life = slow_of(sparing), lifetime()
+    of_both = [jax.jit(jax.value_and_grad(lambda p, one=one: of(one, slow, life, p)))(slow.params) for one in (sparing, whole)]
+    for a, b in zip(*map(jax.tree.leaves, of_both), strict=True):
+        assert jnp.allclose(a, b, atol=1e-6)
+
+
+def of(learner, slow, life, params):
+    return learner.loss(jax.random.key(4), slow._replace(params=params), life)[0]
+
+
 def test_rewards_are_centred_by_a_running_mean_for_each_step():
     learner = build(MEMORIES["gru"])
     slow, life = first_slow(learner, jax.random.key(0)), lifetime()

@@ -178,6 +178,22 @@ def test_without_discount_the_return_is_the_reward_and_no_value_is_read(target):
 # --- selects
 
 
+@pytest.mark.parametrize("target", [td.n_step(GAMMA, 3), td.lambda_return(GAMMA, LAMBDA)])
+def test_where_an_episode_terminates_no_value_matters(target):
+    reward, value, _, truncated = rows(0)
+    ends = jnp.arange(T) % 2 == 0
+    close(target(reward, jnp.where(ends, jnp.inf, value), ends, truncated), target(reward, value, ends, truncated))
+
+
+@pytest.mark.parametrize("target", [td.n_step(GAMMA, 3), td.lambda_return(GAMMA, LAMBDA)])
+@pytest.mark.parametrize("types", [(jnp.float32, jnp.bfloat16), (jnp.bfloat16, jnp.float32), (jnp.int32, jnp.int32)])
+def test_rewards_and_values_need_not_be_of_one_type(target, types):
+    reward, value, *flags = rows(0)
+    reward, value = reward.astype(types[0]), value.astype(types[1])
+    wide = target(reward.astype(jnp.float32), value.astype(jnp.float32), *flags)
+    close(target(reward, value, *flags).astype(jnp.float32), wide, 0.1)
+
+
 def selected(select, views, stream):
     bonus, value = jax.vmap(select(PLAIN))(views, stream.action)
     return np.asarray(bonus), np.asarray(value)

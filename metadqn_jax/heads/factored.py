@@ -23,7 +23,7 @@ def multi_discrete(sizes: Sequence[int] | np.ndarray, support: Support | None = 
     >>> head.greedy(jnp.array([0.0, 4.0, 1.0, 0.0, 2.0])).tolist(), float(head.maximum(jnp.array([0.0, 4.0, 1.0, 0.0, 2.0])))
     ([1, 2], 3.0)
     """
-    sizes = sizes.tolist() if isinstance(sizes, np.ndarray) else sizes
+    sizes = sizes.tolist() if isinstance(sizes, np.ndarray | jax.Array) else sizes
     require(
         isinstance(sizes, Sequence), f"sizes must be a sequence, the options of each dimension, got {sizes!r}; give [{sizes}]."
     )

@@ -140,7 +140,16 @@ def _check_outputs(learner: MetaLearner, spec: Spec, slow: Slow, fast: Any) -> N
         raise Misuse(f"the learner must take observations {observation}, got the error {reason!r}; {cure}.") from error
     own, vector = jax.random.key(0), jax.ShapeDtypeStruct((spec.head.width,), jnp.float32)
     read = jax.eval_shape(lambda key, vector: spec.head.outputs(lambda name, init: init(key), vector), own, vector)
-    check_same("what the learner's q gives the head", read, given, cure)
+    check_same("what the learner's q gives the head", *map(_of_one_precision, (read, given)), cure)
+
+
+def _of_one_precision(abstract: Any) -> Any:
+    """Floats of any precision as float32: which one a network computes in is its own affair."""
+
+    def leaf(one):
+        return jax.ShapeDtypeStruct(one.shape, jnp.float32) if jnp.issubdtype(one.dtype, jnp.floating) else one
+
+    return jax.tree.map(leaf, abstract)
 
 
 def check_life(learner: MetaLearner, spec: Spec, slow: Slow, segment: Transition) -> None:
@@ -161,6 +170,7 @@ def check_learner(learner: MetaLearner, spec: Spec, segment: Transition, lifetim
     check_life(learner, spec, slow, segment)
     try:
         loss, _ = jax.eval_shape(learner.loss, key, slow, lifetime)
+        memory = jax.eval_shape(learner.remember, key, slow, lifetimes)
     except Misuse:
         raise
     except Exception as error:
@@ -168,7 +178,6 @@ def check_learner(learner: MetaLearner, spec: Spec, segment: Transition, lifetim
         cure = "build it for the trainer's span, with a td.temporal_difference whose parts are called"
         raise Misuse(f"the learner must take lifetimes {size}, got the error {reason!r}; {cure}.") from error
     require(loss.shape == (), f"the loss of one lifetime must be a scalar, got shape {loss.shape}; take a mean.")
-    memory = jax.eval_shape(learner.remember, key, slow, lifetimes)
     check_same(
         "what remember returns",
         slow.memory,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_callable, check_count, check_real
+from metadqn_jax.checks import check_callable, check_count, check_real, check_type
 from metadqn_jax.derivative import first_order, gradient_of, unrolled
 from metadqn_jax.learners.base import MetaLearner, after, forget, td_loss
 from metadqn_jax.td import Loss
@@ -170,6 +170,9 @@ def descend(
     this segment) and the rule's report. Raises `Misuse` on `steps` < 1.
     """
     check_count("steps", steps)
+    check_type("the network", network, QNetwork, "make one with networks.mlp(spec), say")
+    check_type("the subset", subset, Subset, "take all_weights, say")
+    check_type("the rule", rule, Rule, "make one with sgd(rate), say")
     for name, part, takes in (
         ("derivative", derivative, "gradient, update, steps"),
         ("penalty", penalty, "weights, start"),

@@ -10,7 +10,7 @@ from metadqn_jax import trees
 from metadqn_jax.checks import check_real, require
 from metadqn_jax.derivative import implicit
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.learners.descent import Rule, descend, from_current, from_start, nesterov, proximal
+from metadqn_jax.learners.descent import Rule, descend, from_current, from_start, from_stopped, nesterov, proximal
 from metadqn_jax.td import Loss
 from metadqn_jax.types import Array, QNetwork
 
@@ -42,7 +42,11 @@ def watched(rule: Rule, steps: int, tolerance: Any) -> Rule:
         residual = state.latest / jnp.maximum(state.first, jnp.finfo(state.first.dtype).tiny)
         return {"residual": residual, "unconverged": jnp.where(residual > tolerance, 1.0, 0.0), **rule.report(state.rule)}
 
-    return Rule(rule.rates, lambda weights: Solving(rule.begin(weights), jnp.zeros(()), jnp.zeros(())), update, report)
+    def begin(weights):
+        norm = jnp.zeros_like(trees.squared_norm(weights))
+        return Solving(rule.begin(weights), norm, norm)
+
+    return Rule(rule.rates, begin, update, report)
 
 
 def imaml(
@@ -70,10 +74,10 @@ def imaml(
     Differs from the paper: Q-learning; the bootstrap depends on θ too, and the derivative goes through it. It must not
     move with φ, or the problem were no minimum: the default `from_start` is the nearest to MAML's `from_current`.
     """
+    moves, name = bootstrap is from_current or bootstrap is from_stopped, getattr(bootstrap, "__name__", bootstrap)
     require(
-        bootstrap is not from_current,
-        "iMAML needs a bootstrap that does not move with the adapted weights, got from_current; "
-        "pass from_start or from_target.",
+        not moves,
+        f"iMAML needs a bootstrap that does not move with the adapted weights, got {name}; pass from_start or from_target.",
     )
     return descend(
         network,

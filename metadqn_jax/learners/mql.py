@@ -139,12 +139,14 @@ def propensity(new: Array, stored: Array, known: Array, *, ridge: Any, bound: An
     """β [m]: how much likelier each of the `stored` contexts [m, n] is among the `new` ones [l, n]; 0 where not `known`.
 
     exp of the logit of a logistic regression that tells the two apart (Fakoor et al. 2020, eq. 13), each side weighing one
-    half, with the penalty ridge/2 ‖w‖², fitted by Newton's method; at most `bound`.
+    half, with the penalty ridge/2 ‖w‖², fitted by Newton's method; at most `bound`. Numbers of a context whose root mean
+    square exceeds 1 are divided by it: the ridge would be lost in them, and Newton's system singular.
     """
     x = jnp.concatenate([jnp.concatenate([new, stored]), jnp.ones((len(new) + len(stored), 1))], 1)
     labels = jnp.concatenate([jnp.ones(len(new)), jnp.zeros(len(stored))])
     count = jnp.maximum(known.sum(), 1)
     mass = jnp.concatenate([jnp.full(len(new), 0.5 / len(new)), 0.5 * known / count])
+    x = x / jnp.maximum(1.0, jnp.sqrt(mass @ x**2))[None]
 
     def newton(_, w):
         p = jax.nn.sigmoid(x @ w)

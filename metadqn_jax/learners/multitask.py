@@ -64,6 +64,7 @@ def scratch(
     check_real("polyak", polyak, most=1.0)
     optimizer = optax.adam(rate)
     piece = trees.lead(length, trees.shapes(transition))
+    context = None if network.context is None else jnp.zeros(network.context)
 
     def fresh(key, slow):
         return network.init(jax.random.fold_in(key, slow.memory))
@@ -76,7 +77,7 @@ def scratch(
         batch = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), replay.sample(key, fast.store, minibatch))
 
         def minibatch_loss(params):
-            return td_loss(loss, network, (params, None), trees.stop((fast.target, None)), batch)
+            return td_loss(loss, network, (params, context), trees.stop((fast.target, context)), batch)
 
         gradient = jax.grad(minibatch_loss)(fast.params)
         change, opt_state = optimizer.update(gradient, fast.opt_state, fast.params)
@@ -94,7 +95,7 @@ def scratch(
         return repeat(key, steps, update, fast)[0], {}
 
     def q(slow, fast, obs: Array):
-        return network.apply(fast.params, obs, None)
+        return network.apply(fast.params, obs, context)
 
     def init(key):
         return (), jax.random.bits(key)  # so that runs of several seeds, judged with one key, are several

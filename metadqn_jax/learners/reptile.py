@@ -7,15 +7,26 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax import trees
+from metadqn_jax.checks import check_callable
 from metadqn_jax.derivative import detached
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.learners.descent import descend, sgd
+from metadqn_jax.learners.descent import Subset, all_weights, descend, from_current, no_penalty, sgd
 from metadqn_jax.loops import repeat
 from metadqn_jax.td import Loss
 from metadqn_jax.types import QNetwork
 
 
-def reptile(network: QNetwork, *, inner: Loss, rate: Any, steps: int, rule: Callable = sgd, **choices: Any) -> MetaLearner:
+def reptile(
+    network: QNetwork,
+    *,
+    inner: Loss,
+    rate: Any,
+    steps: int,
+    rule: Callable = sgd,
+    subset: Subset = all_weights,
+    penalty: Callable = no_penalty,
+    bootstrap: Callable = from_current,
+) -> MetaLearner:
     """The loss ½‖θ − stop φ‖², whose gradient θ − φ is Reptile's direction (Nichol et al. 2018, algorithm 1).
 
     φ has adapted by `rule(rate)` on every segment of the lifetime in turn; there is no query. The loss is no measure of
@@ -23,6 +34,8 @@ def reptile(network: QNetwork, *, inner: Loss, rate: Any, steps: int, rule: Call
     Differs from the paper: the direction goes to any optimizer, where the paper takes SGD or Adam; Q-learning, for which
     the paper has none. Raises `Misuse` on `steps` < 1.
     """
+    check_callable("rule", rule, "rate", "give what makes one of a rate, such as sgd")
+    choices: dict[str, Any] = {"subset": subset, "penalty": penalty, "bootstrap": bootstrap}
     base = descend(network, inner, inner, rule=rule(rate), derivative=detached, steps=steps, **choices)
 
     def loss(key, slow, lifetime):

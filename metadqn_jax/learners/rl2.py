@@ -74,9 +74,10 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
             return jax.vmap(lambda *inputs: apply(params.network, *inputs))(obs, contexts, *action)
 
         trace = memory.trace(slow.params.memory, stream)
-        following = outputs(network.apply, *trees.stop((slow.params, trace)), True, stream.next_obs)
+        still = trees.stop((slow.params, trace))
+        following = outputs(network.apply, *still, True, stream.next_obs)
         now = outputs(chosen, slow.params, trace, False, stream.obs, stream.action)
-        views = Views(now, following, trees.stop(now), following)
+        views = Views(now, following, outputs(network.apply, *still, False, stream.obs), following)
         return jnp.mean(loss(slow.step)(views, stream)), {}
 
     def remember(key, slow, lifetimes):

@@ -50,10 +50,15 @@ def blank(spec: Spec) -> Transition:
 
 
 def rows_of(head: ActionHead, what: str) -> int:
-    """How many rows a memory that has one for each action writes: `embed`'s numbers. Raises `Misuse` where these are others."""
-    rows = jax.eval_shape(head.embed, jax.eval_shape(head.sample, jax.random.key(0))).size
+    """How many rows a memory that has one for each action writes: `embed`'s numbers. Raises `Misuse` unless it is one-hot."""
+    action = jax.eval_shape(head.sample, jax.random.key(0))
+    rows, known = jax.eval_shape(head.embed, action).size, False
+    if head.num_actions == rows and action.size == 1:
+        with jax.ensure_compile_time_eval():
+            actions = jnp.arange(rows, dtype=action.dtype).reshape(rows, *action.shape)
+            known = bool(jnp.array_equal(jax.vmap(head.embed)(actions), jnp.eye(rows)))
     require(
-        head.num_actions == rows,
+        known,
         f"{what} must know the actions one by one, got {head.num_actions} actions embedded in {rows} numbers each; "
         "take a discrete one, or another memory.",
     )

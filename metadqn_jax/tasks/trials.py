@@ -105,7 +105,8 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
     Raises `Misuse` on sizes < 1, and on what is a trial already.
     """
     check_kind(distribution)
-    require(not distribution.spec.trial, "what is put in a trial must be plain episodes, got trials; put it in one only once.")
+    plain = distribution.spec.trial is None
+    require(plain, "what is put in a trial must be plain episodes, got trials; put it in one only once.")
     check_count("episodes", episodes)
     check_count("horizon", horizon)
     length = episodes * horizon
@@ -140,7 +141,7 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
         world, obs = _where(over, (fresh, seen(fresh.obs, True, 0)), (goes_on, successor))
         return world, Step(obs, successor, jnp.where(rests, 0.0, step.reward), over, jnp.zeros((), bool))
 
-    spec = distribution.spec.followed_by(2)._replace(trial=True)
+    spec = distribution.spec.followed_by(2)._replace(trial=length)
     trials = TaskDistribution(distribution.sample, reset, step, spec)
     check_distribution(trials)
     return trials
@@ -153,7 +154,7 @@ def _where(condition, then, otherwise):
 def check_trials(distribution: TaskDistribution) -> None:
     """Raise `Misuse` unless a `trial` is what one observes: its start flags tell the episodes apart."""
     require(
-        distribution.spec.trial,
+        distribution.spec.trial is not None,
         "what is judged by the episodes of a trial must be observed as `trial` shows it, got other observations; "
         "put the family in trials (`in_trials`), and wrap what it observes before.",
     )
