@@ -84,14 +84,14 @@ def check_callable(name: str, value: Any, takes: str, cure: str = "give a functi
         fits = True
     got = getattr(value, "__name__", repr(value))
     if callable(value):
-        cure = f"call it first, as in {name}={got}(...), or wrap it in a lambda of ({takes})"
+        cure = f"let it take ({takes}), or call it first if it makes such a function"
     require(fits, f"{name} must be a function of ({takes}), got {got}; {cure}.")
 
 
 def check_type(name: str, value: Any, kind: type, cure: str) -> None:
     """A value of this kind, and not what makes one; raises `Misuse` otherwise."""
-    got = getattr(value, "__name__", repr(value))
-    require(isinstance(value, kind), f"{name} must be a {kind.__name__}, got {got}; {cure}.")
+    got, article = getattr(value, "__name__", repr(value)), "an" if kind.__name__[0] in "AEIO" else "a"
+    require(isinstance(value, kind), f"{name} must be {article} {kind.__name__}, got {got}; {cure}.")
 
 
 def check_name(kind: str, name: str, table: Any) -> Any:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_real, require
+from metadqn_jax.checks import Misuse, check_callable, check_real, is_traced, require
 
 
 def by_segment(*epsilons: Any) -> Callable:
@@ -28,3 +29,20 @@ def annealed(first: Any, last: Any, over: int) -> Callable:
     check_real("the last exploration rate ε", last, most=1.0)
     check_real("over", over, least=1)
     return lambda outer_step, segment, t: first + (last - first) * jnp.minimum(outer_step / over, 1.0)
+
+
+def check_explore(explore: Any, segments: int) -> None:
+    """Raise `Misuse` unless it is a schedule that traces, of rates in [0, 1]: those of the first outer step are looked at."""
+    check_callable("explore", explore, "outer_step, segment, step")
+    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    try:
+        rate = jax.eval_shape(lambda *at: jnp.asarray(explore(*at)), zero, zero, zero)
+    except Exception as error:  # whatever a schedule may raise
+        reason = " ".join(str(error).split())[:150]
+        raise Misuse(f"explore must be arithmetic that traces, got the error {reason!r}; write it with jax.numpy.") from error
+    number = rate.shape == () and rate.dtype != bool
+    require(number, f"explore must give a number, the rate ε, got {rate.dtype}{list(rate.shape)}; give a scalar.")
+    with jax.ensure_compile_time_eval():
+        rates = [explore(jnp.int32(0), jnp.int32(segment), jnp.int32(0)) for segment in {0, segments - 1}]
+    for rate in rates:
+        check_real("the exploration rate ε", rate if is_traced(rate) else float(rate), most=1.0)

@@ -23,7 +23,7 @@ COLORS = (
 
 
 def adaptation(
-    path: pathlib.Path,
+    path: str | pathlib.Path,
     curves: Mapping[str, Mapping[str, Any]],
     steps: Sequence[int],
     *,
@@ -51,7 +51,7 @@ def adaptation(
 
 
 def lines(
-    path: pathlib.Path,
+    path: str | pathlib.Path,
     series: Mapping[str, Mapping[str, Any]],
     *,
     title: str,
@@ -80,7 +80,7 @@ def lines(
     _finish(figure, axes, path)
 
 
-def animation(path: pathlib.Path, films: Mapping[str, Any], *, per_second: int) -> None:
+def animation(path: str | pathlib.Path, films: Mapping[str, Any], *, per_second: int) -> None:
     """Films that run at the same time, each under its label, as a GIF at `path`: wide ones in a column, others in a row.
 
     films: {label: frames}, uint8 [T, height, width, 3] with values of 0 … 255; one that is over rests on its last frame.
@@ -103,7 +103,7 @@ def animation(path: pathlib.Path, films: Mapping[str, Any], *, per_second: int) 
         images.append(axes.imshow(frames[0]))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # not anew for each frame
-    path.parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     writer = PillowWriter(fps=per_second)
     with writer.saving(figure, path, dpi=100):
         for t in range(max(map(len, films.values()))):
@@ -117,9 +117,9 @@ def _levels(axes: Any, references: Mapping[str, float]) -> None:
         axes.axhline(level, color="black", linestyle=style, linewidth=1, label=f"{label} ({level:.1f})")
 
 
-def _finish(figure: Figure, axes: Any, path: pathlib.Path) -> None:
+def _finish(figure: Figure, axes: Any, path: str | pathlib.Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -2,17 +2,20 @@
 
 import ast
 import dataclasses
+import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from metadqn_jax import programs
 from metadqn_jax.catalog import BOOTSTRAPS, FAMILIES, LEARNERS, TARGETS, learners_of
-from metadqn_jax.checks import check_name, require
+from metadqn_jax.checks import Misuse, check_name, check_type, require
 from metadqn_jax.entries import INNER, SPAN, Entry
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.programs import Program
-from metadqn_jax.tasks.base import Family, Recipe
+from metadqn_jax.tasks.base import Family, Recipe, check_family
 from metadqn_jax.training import cvar
 
 WORDS = {"true": "True", "false": "False", "none": "None"}  # as other languages write them
@@ -47,10 +50,30 @@ def pairs(option: str, given: tuple[str, ...] | None, allowed: Iterable[str]) ->
     return found
 
 
+def named(kind: str, name: str, table: Any) -> Any:
+    """The entry of `table` called `name`, or what `module:attribute` names, a module here or on Python's path. Raises `Misuse`.
+
+    >>> named("task family", "metadqn_jax.tasks.gridnavi:gridnavi", {}).__name__
+    'gridnavi'
+    """
+    module, colon, attribute = str(name).partition(":")
+    if not colon:
+        return check_name(kind, name, table)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Misuse(f"a {kind} of one's own is named module:attribute, got {name!r} ({error}); mend the name.") from error
+
+
 def family_of(options: Any) -> Family:
     """The family that the options name, made with their arguments. Raises `Misuse`."""
-    make = check_name("task family", options.tasks, FAMILIES)
-    return make(**pairs("family", options.family, inspect.signature(make).parameters))
+    make = named("task family", options.tasks, FAMILIES)
+    require(callable(make), f"a task family is named by the function that makes it, got {options.tasks!r}; name that.")
+    family = make(**pairs("family", options.family, inspect.signature(make).parameters))
+    check_family(family)
+    return family
 
 
 def recipe_of(family: Family, options: Any) -> Recipe:
@@ -82,7 +105,8 @@ class Chosen(NamedTuple):
 
 def choose(options: Any) -> Chosen:
     """What the options name. Raises `Misuse`."""
-    entry = check_name("learner", options.learner, LEARNERS)
+    entry = named("learner", options.learner, LEARNERS)
+    check_type("the learner", entry, Entry, "make one with entries.alike, as in metadqn_jax/catalog.py")
     check_options(entry, options)
     choices = {}
     for name, value, table in (("bootstrap", options.bootstrap, BOOTSTRAPS), ("target", options.target, TARGETS)):

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from metadqn_jax import td
-from metadqn_jax.checks import check_count, check_real, is_traced, require
+from metadqn_jax.checks import check_count, check_real, check_type, is_traced, require
 from metadqn_jax.evaluation import Judge, by_steps, optimal_returns
 from metadqn_jax.explore import annealed, by_segment
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.memories.base import Memory
 from metadqn_jax.networks import reader
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, sample_tasks
+from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, check_family, check_kind, sample_tasks
 from metadqn_jax.training import Trainer, make_trainer
 from metadqn_jax.types import Array, Key, QNetwork, Slow, Spec
 
@@ -54,8 +54,10 @@ def make_parts(
 ) -> Parts:
     """The parts that `recipe` describes: max targets with λ-returns, Huber regression.
 
-    network: `(spec) -> QNetwork`, by default a `reader` of no context, of the recipe's shape.
+    network: `(spec) -> QNetwork`, by default a `reader` of the recipe's shape that reads the memory, if there is one.
     """
+    check_kind(distribution)
+    check_type("the recipe", recipe, Recipe, "take family.recipe, or change it with dataclasses.replace")
     head = distribution.spec.head
     for name in ("discount", "inner_trace", "outer_trace"):
         check_real(name, getattr(recipe, name), most=1.0)
@@ -82,7 +84,8 @@ def make_parts(
 
     losses = loss(recipe.inner_trace), loss(recipe.outer_trace)
     spec = distribution.spec
-    built = reader(spec, None, **recipe.shape) if network is None else network(spec)
+    context = None if memory is None else memory.context
+    built = reader(spec, context, **recipe.shape) if network is None else network(spec)
     return Parts(built, *losses, recipe, spec, memory, outer_at)
 
 
@@ -151,6 +154,8 @@ def make_program(
     >>> make_program(family, lambda steps: reptile(network, inner=inner, rate=0.3, steps=steps), recipe).points
     (0, 1, 2, 3, 5, 10)
     """
+    check_family(family)
+    check_type("the recipe", recipe, Recipe, "take family.recipe, or change it with dataclasses.replace")
     for one in (learner, tested):
         require(
             one is None or callable(one),

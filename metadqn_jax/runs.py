@@ -72,7 +72,10 @@ def load(folder: Any) -> Trained:
         options = types.SimpleNamespace(**config["options"])
         entry, family, recipe, trained, tested = choose(options)
     except (AttributeError, KeyError, TypeError) as error:
-        raise Misuse(f"config.json must hold this version's options, got an error on {error}; train again.") from error
+        raise Misuse(
+            f"config.json must hold options of this version's command line, got an error on {error}; train with it again, "
+            "or load a run made in Python with what made it."
+        ) from error
     program = make_program(family, trained, recipe, tested=tested, judge=entry.judge)
     like = jax.eval_shape(program.trainer.init, jax.random.key(0))
     identity = {name: config[name] for name in ("options", "recipe")}

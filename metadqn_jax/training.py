@@ -12,6 +12,7 @@ import optax
 
 from metadqn_jax import replay, trees
 from metadqn_jax.checks import check_callable, check_count, check_real, check_type, is_traced, require
+from metadqn_jax.explore import check_explore
 from metadqn_jax.learners.base import MetaLearner, check_learner, first_slow
 from metadqn_jax.living import live
 from metadqn_jax.loops import in_chunks, largest_chunk, sum_over_chunks
@@ -68,7 +69,7 @@ def make_trainer(
         capacity >= max(fresh, meta_batch),
         f"the store must hold a meta-batch of {meta_batch} and {fresh} fresh lifetimes, got capacity {capacity}; raise it.",
     )
-    check_callable("explore", explore, "outer_step, segment, step")
+    check_explore(explore, span.segments)
     require(
         hasattr(optimizer, "init") and hasattr(optimizer, "update"),
         f"the optimizer must be an optax.GradientTransformation, got {optimizer!r}; give optax.adam(1e-3), say.",
@@ -206,14 +207,15 @@ def train(
     steps: int,
     *,
     chunk: int | None = None,
-    progress: Callable[[int, dict], None] = lambda done, metrics: None,
+    progress: Callable[[int, dict], Any] = lambda done, metrics: None,
 ) -> tuple[TrainState, dict]:
     """`steps` outer steps from a fresh start: the TrainState, whose `slow` was learned, and the metrics, each [steps].
 
     chunk: outer steps in one compiled call, by default all; `progress(steps done, metrics [chunk])` is called after each,
-    and does not change the result. With `jax.random.key(seed)` it is what `sweep` does for that seed. Raises `Misuse` on
-    steps < 1.
+    and ends the run there where it returns True. With `jax.random.key(seed)` it is what `sweep` does for that seed. Warns
+    where the loss ends as no finite number. Raises `Misuse` on steps < 1.
     """
+    check_type("the trainer", trainer, Trainer, "pass program.trainer, say")
     check_count("steps", steps)
     chunk = steps if chunk is None else check_count("chunk", chunk)
     key_init, key_steps = jax.random.split(key)
@@ -226,7 +228,11 @@ def train(
     for done, trained, metrics in drive(advance, state, steps, chunk):
         state = trained
         history.append(jax.tree.map(np.asarray, metrics))
-        progress(done, history[-1])
+        if progress(done, history[-1]) is True:
+            break
+    last = history[-1]["loss"][-1]
+    if not np.isfinite(last):
+        warnings.warn(f"training diverged: the loss is {last} after {done} outer steps; lower its rates.", stacklevel=2)
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *history)
 
 

@@ -220,6 +220,34 @@ def test_families_and_recipes_take_arguments():
     assert (chosen.recipe.inner_trace, chosen.recipe.last_discount) == (0.5, None)
 
 
+MINE = """
+from metadqn_jax.entries import alike, of_descent
+from metadqn_jax.learners.descent import fomaml
+from metadqn_jax.tasks.navigation_2d import navigation_2d
+
+def few(bins=3):
+    return navigation_2d(bins)
+
+half = alike("half of MAML", "nobody", of_descent(fomaml))
+"""
+
+
+def test_families_and_learners_of_one_s_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    chosen = choose(Train("mine:few", "mine:half", family=("bins=2",)))
+    assert chosen.family.split.train.spec.head.width == 4
+    assert chosen.entry.line == "half of MAML"
+    for name, words in (("mine:many", "mend the name"), ("yours:few", "mend the name"), (":", "mend the name")):
+        with pytest.raises(Misuse, match=words):
+            choose(Train(name, "maml"))
+    with pytest.raises(Misuse, match="the learner must be an Entry"):
+        choose(Train("navigation", "mine:few"))
+    with pytest.raises(Misuse, match="a Family is needed here, got a Entry"):
+        choose(Train("mine:alike", "maml", family=("line=1", "paper=2", "factory=3")))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from metadqn_jax import programs, td
+from metadqn_jax import programs, td, training
 from metadqn_jax.actions import candidates, discrete, factored, held, multi_discrete, naf, ornstein_uhlenbeck, sampled
 from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
 from metadqn_jax.checks import Misuse, check_name
@@ -251,7 +251,7 @@ def call_cases():
         "ranges by number": (lambda: vary_uniform({3: (0.1, 0.2)}), "ranges must be a dict"),
         "a target that is not called": (
             lambda: td.temporal_difference(head, **{**td_of, "target": td.one_step}),
-            "got one_step; call it first, as in target=one_step",
+            "got one_step; let it take .*, or call it first",
         ),
         "no regression": (
             lambda: td.temporal_difference(head, **{**td_of, "regression": None}),
@@ -263,7 +263,7 @@ def call_cases():
         ),
         "a plain loss": (
             lambda: rl2(network, None, loss=inner, length=5),
-            "loss must be a function of \\(outer_step\\), got loss; .* or wrap it in a lambda of \\(outer_step\\)",
+            "loss must be a function of \\(outer_step\\), got loss; let it take \\(outer_step\\)",
         ),
         "a bootstrap that moves": (
             lambda: imaml(network, inner=inner, outer=inner, rate=0.1, steps=1, bootstrap=from_stopped),
@@ -288,6 +288,30 @@ def call_cases():
         "candidates in a square": (
             lambda: linear_attention(spec._replace(head=candidates(2.0 * jnp.eye(3))), per_action=True),
             "must know the actions one by one, got 3 actions embedded in 3",
+        ),
+        "parts of a family": (
+            lambda: programs.make_parts(family, family.recipe),
+            "a TaskDistribution is needed here, got a Family",
+        ),
+        "a recipe in a dict": (
+            lambda: programs.make_parts(family.split.train, {"discount": 0.9}),
+            "the recipe must be a Recipe",
+        ),
+        "a program of tasks": (
+            lambda: programs.make_program(family.split.train, lambda steps: None, family.recipe),
+            "a Family is needed here, got a TaskDistribution",
+        ),
+        "a program to be trained": (
+            lambda: training.train(programs.Program(None, None), jax.random.key(0), 1),
+            "the trainer must be a Trainer, got .*; pass program.trainer",
+        ),
+        "a span in a tuple": (
+            lambda: dataclasses.replace(family.recipe, span=(2, 3, 4)),
+            "span must be a Span, got \\(2, 3, 4\\)",
+        ),
+        "no loss": (
+            lambda: maml(network, inner=None, outer=inner, rate=0.1, steps=1),
+            "inner must be a function of \\(views, transitions\\), got None",
         ),
         "a flag for a number": (lambda: td.one_step(True), "discount must be a finite number between 0 and 1, got True"),
         "a statistic of values alone": (
@@ -345,7 +369,7 @@ def call_cases():
         "a loss of no head": (lambda: td.temporal_difference(None, **td_of), "the head must be an ActionHead, got None"),
         "a regression that is not called": (
             lambda: td.temporal_difference(head, **{**td_of, "regression": td.hl_gauss}),
-            "got hl_gauss; call it first, as in regression=hl_gauss",
+            "got hl_gauss; let it take \\(head\\), or call it first",
         ),
         "a floor above 0": (lambda: td.munchausen(floor=1.0), "floor must be a finite number at most 0, got 1.0"),
         "noise that never comes": (lambda: ornstein_uhlenbeck(naf([0.0], [1.0]), pull=0.0), "pull must be a finite number"),
@@ -402,6 +426,13 @@ def test_what_a_newcomer_might_write(name):
     [
         ({"learner": maml}, "the learner must be a MetaLearner, got maml; call what makes one"),
         ({"span": (2, 3, 4)}, r"the span must be a Span, got \(2, 3, 4\); make one"),
+        ({"explore": lambda *at: 2.0}, "the exploration rate ε must be a finite number between 0 and 1, got 2.0"),
+        ({"explore": lambda *at: jnp.nan}, "the exploration rate ε must be a finite number"),
+        ({"explore": lambda step, k, t: 1.0 - 3 * k}, "the exploration rate ε must be .*, got -2.0"),
+        ({"explore": lambda *at: True}, r"explore must give a number, the rate ε, got bool\[\]"),
+        ({"explore": lambda *at: jnp.ones(3)}, r"explore must give a number, the rate ε, got float32\[3\]"),
+        ({"explore": lambda *at: "a"}, "explore must be arithmetic that traces, got the error"),
+        ({"explore": lambda step, k, t: 1.0 if k == 0 else 0.1}, "explore must be arithmetic that traces, got the error"),
         ({"explore": 0.5}, r"explore must be a function of \(outer_step, segment, step\), got 0.5"),
         ({"optimizer": 1e-3}, "optimizer must be an optax.GradientTransformation, got 0.001"),
         ({"optimizer": optax.adam}, "optimizer must be an optax.GradientTransformation"),
@@ -421,12 +452,29 @@ def test_a_learner_for_lifetimes_of_another_length(house):
     memory = gru(parts.spec)
     network = reader(parts.spec, memory.context)
     learner = rl2(network, memory, loss=parts.outer_at, length=5)
-    with pytest.raises(
-        Misuse, match=r"the learner must take lifetimes \[9, 1, 1\], got the error .*; build it for the trainer's span"
-    ):
+    with pytest.raises(Misuse, match="rl2's length must be the 9 steps of a trial, got 5; set length to it"):
         make_trainer(
             learner, family.split.train, Span(9, 1, 1), explore=by_segment(1.0), optimizer=optax.sgd(0.1), meta_batch=2
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"split": (1, 2)}, r"a family's split must be a TaskSplit"),
+        ({"horizon": 0}, "a family's horizon must be a whole number of at least 1, got 0"),
+        ({"optimum": -1.0}, r"a family's optimum must be a function of \(key, task\), got -1.0"),
+        ({"optimum": lambda task: 0.0}, r"a family's optimum must be a function of \(key, task\)"),
+        ({"trials": "test"}, "both sides of a family must look alike, got .*; wrap both"),
+    ],
+)
+def test_families_that_are_not_whole(house, changes, words):
+    family, _, maml = house
+    if "trials" in changes:
+        changes = {"split": family.split._replace(test=trial(family.split.test, 2, family.horizon))}
+    with pytest.raises(Misuse, match=words) as caught:
+        programs.make_program(family._replace(**changes), lambda steps: maml, family.recipe)
+    one_sentence(caught)
 
 
 @pytest.mark.parametrize("family_name", ["bernoulli_bandit", "gridnavi", "reaching"])

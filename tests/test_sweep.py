@@ -54,6 +54,23 @@ def test_a_run_is_a_member_of_a_sweep_however_it_is_chunked(train):
         training.train(program.trainer, jax.random.key(3), 0)
 
 
+def test_a_run_ends_where_its_progress_says_so(train):
+    trainer = train({"rate": 0.5}).trainer
+    state, metrics = training.train(trainer, jax.random.key(3), STEPS, chunk=1, progress=lambda done, row: done == 2)
+    assert int(state.slow.step) == len(metrics["loss"]) == 2
+
+
+def test_a_run_that_diverges_says_so(train):
+    trainer = train({"rate": 0.5}).trainer
+
+    def broken(key, state):
+        state, metrics = trainer.step(key, state)
+        return state, {**metrics, "loss": np.nan * metrics["loss"]}
+
+    with pytest.warns(UserWarning, match="training diverged: the loss is nan after 1 outer steps"):
+        training.train(trainer._replace(step=broken), jax.random.key(3), 1)
+
+
 def test_a_sweep_equals_its_members(train):
     table = sweep(train, {"rate": RATES}, SEEDS, steps=STEPS, chunk=2)
     assert table["rate"].tolist() == [0.1, 0.1, 0.5, 0.5]

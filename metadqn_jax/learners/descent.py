@@ -174,6 +174,8 @@ def descend(
     check_type("the subset", subset, Subset, "take all_weights, say")
     check_type("the rule", rule, Rule, "make one with sgd(rate), say")
     for name, part, takes in (
+        ("inner", inner, "views, transitions"),
+        ("outer", outer, "views, transitions"),
         ("derivative", derivative, "gradient, update, steps"),
         ("penalty", penalty, "weights, start"),
         ("bootstrap", bootstrap, "current, start, target"),

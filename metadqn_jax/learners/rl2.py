@@ -67,6 +67,8 @@ def rl2(network: QNetwork, memory: Memory, *, loss: Callable[[Array], Loss], len
 
     def trial_loss(key, slow, lifetime):
         stream = in_order(jax.tree.map(lambda leaf: leaf[:, 0], lifetime.experience))
+        steps = stream.reward.shape[0]
+        require(steps == length, f"rl2's length must be the {steps} steps of a trial, got {length}; set length to it.")
         stream = stream._replace(reward=stream.reward - slow.memory)
 
         def outputs(apply, params, trace, after, obs, *action):

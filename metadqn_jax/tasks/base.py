@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count, check_same, require
+from metadqn_jax.checks import check_callable, check_count, check_same, check_type, require
 from metadqn_jax.types import Array, Key, Span, Spec, Step, Task, Transition, World
 
 
@@ -67,6 +67,9 @@ class Recipe:
     channels: tuple[int, ...] = ()  # of the 3×3 convolutions over the image that observations begin with, () for none
     last_epsilon: float | None = None  # `query_epsilon` falls linearly to this over the run; None: it is constant
 
+    def __post_init__(self):
+        check_type("a recipe's span", self.span, Span, "make one with Span(segments, steps, streams)")
+
     def with_steps(self, steps: int) -> "Recipe":
         """The recipe with segments of so many steps, such as a whole episode's."""
         return replace(self, span=replace(self.span, steps=steps))
@@ -109,9 +112,16 @@ def check_kind(distribution: Any) -> None:
 
 
 def check_family(family: Any) -> None:
-    """Raise `Misuse` unless it is a family: a distribution, or a split, has no recipe."""
+    """Raise `Misuse` unless it is a whole family, of two sides that look alike: a distribution, or a split, has no recipe."""
     got = type(family).__name__
     require(isinstance(family, Family), f"a Family is needed here, got a {got}; make one as navigation() does.")
+    check_type("a family's split", family.split, TaskSplit, "make one with tasks.splits.split")
+    check_type("a family's recipe", family.recipe, Recipe, "make one with tasks.base.Recipe")
+    check_count("a family's horizon", family.horizon)
+    check_callable("a family's optimum", family.optimum, "key, task", "give one that returns NaN where nobody knows it")
+    sides = [(side.spec.observation.shape, side.spec.head.width, side.spec.trial) for side in family.split]
+    alike = sides[0] == sides[1]
+    require(alike, f"both sides of a family must look alike, got {sides[0]} and {sides[1]}; wrap both.")
 
 
 def check_distribution(distribution: TaskDistribution) -> None:

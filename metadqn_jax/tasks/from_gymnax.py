@@ -106,7 +106,7 @@ def _environment(env: Any, params: Any) -> tuple[Any, Any]:
         env, _ = gymnax.make(env)
     require(
         hasattr(env, "step_env") and not isinstance(env, type),
-        f"env must be a gymnax id or Environment, got {env!r}; of gymnax.make's pair give the first, and the second as params.",
+        f"env must be a gymnax id or Environment, got {env!r}; call a class first, and of gymnax.make's pair give the first.",
     )
     default = env.default_params
     wanted, got = type(default), type(params)
