@@ -209,12 +209,11 @@ def fused(key, params):
     return params.replace(transition=weights / weights.sum(-1, keepdims=True), reward=reward)
 
 
-def test_a_task_has_the_fingerprint_inside_the_program_that_it_has_outside():
-    env = Tabular(4, 3)
-    distribution = from_gymnax(env, fused)
-    inside = jax.jit(jax.vmap(lambda key: (task := distribution.sample(key), fingerprint(task))))
-    tasks, prints = inside(jax.random.split(jax.random.key(5), COUNT))
-    np.testing.assert_array_equal(prints, fingerprints(tasks))
+def test_tasks_are_on_the_same_side_inside_the_program_that_draws_them_and_outside():
+    sides, border = split(from_gymnax(Tabular(4, 3), fused), 0.3), np.uint32(0.3 * 2**32)
+    for side, of_test in ((sides.train, False), (sides.test, True)):
+        tasks = jax.jit(lambda key, side=side: sample_tasks(key, side, COUNT))(jax.random.key(5))
+        np.testing.assert_array_equal(fingerprints(tasks) < border, of_test)
 
 
 # --- wrappers

@@ -91,6 +91,7 @@ def _redrawn(distribution: TaskDistribution, refused: Callable[[Task], Array]) -
             i, _ = state
             return i + 1, distribution.sample(jax.random.fold_in(key, i))
 
+        # What a loop carries is what it returns: a compiler that draws twice, with other roundings, would ask of another task.
         return jax.lax.while_loop(lambda state: refused(state[1]), redraw, redraw((jnp.int32(0), None)))[1]
 
     return distribution._replace(sample=sample)
@@ -155,7 +156,7 @@ def _as_set(distribution: TaskDistribution, tasks: Task) -> tuple[Task, int]:
 def fingerprint(task: Task) -> Array:
     """A hash of a task's numbers, uint32 []: equal tasks have equal ones (murmur3's finaliser over position and bits)."""
     total = jnp.uint32(0)
-    for leaf in jax.lax.optimization_barrier(jax.tree.leaves(task)):  # hash what is returned, not a refused rounding of it
+    for leaf in jax.tree.leaves(task):
         flat = jnp.ravel(jnp.asarray(leaf))
         bits = _bits(flat)
         place = jnp.arange(1, bits.size + 1, dtype=jnp.uint32)
