@@ -242,7 +242,6 @@ def random_trial_returns(
 
 def optimal_returns(key: Key, optimum: Callable, tasks: Task, *, episodes: int = 4) -> Array:
     """A family's `optimum` in each task, the mean over `episodes` starts, float32 [tasks]."""
-
     check_count("episodes", episodes)
 
     def one(key, task):

@@ -145,7 +145,8 @@ def make_program(
     judge: how adaptation is measured, by default after gradient steps on one support batch, one each time that it adapts.
     steps: how often the judge measures, by default its own points.   chunk, objective: see `make_trainer`.
     evaluate gives {"returns": [tasks, points], "random": [tasks], "optimum": [tasks]}, each the mean of `episodes` episodes;
-    `watch` looks at 32 train tasks, one episode each. Raises `Misuse` on a learner that is built already.
+    `watch` looks at 32 train tasks, one episode each. Raises `Misuse` on a learner that is built already, and where
+    trials are not judged by their episodes.
 
     >>> from metadqn_jax.learners.reptile import reptile
     >>> from metadqn_jax.tasks.navigation import navigation
@@ -176,7 +177,11 @@ def make_program(
         chunk=chunk,
         objective=objective,
     )
-    judged = judge(recipe, explore, family.horizon)
+    judged, plain = judge(recipe, explore, family.horizon), family.split.test.spec.trial is None
+    require(
+        plain or judged.unit == "episodes",
+        f"a family in trials is judged by their episodes, got a judge by {judged.unit}; pass judge=by_episodes.",
+    )
     points = judged.points if steps is None else steps
     tried = (tested or learner)(judged.steps)
     evaluate = _evaluation(family, tried, judged, points, tasks, episodes)

@@ -313,6 +313,10 @@ def call_cases():
             lambda: maml(network, inner=None, outer=inner, rate=0.1, steps=1),
             "inner must be a function of \\(views, transitions\\), got None",
         ),
+        "trials by gradient steps": (
+            lambda: programs.make_program(in_trials(family), lambda steps: rl2_of(in_trials(family)), in_trials(family).recipe),
+            "a family in trials is judged by their episodes, got a judge by steps; pass judge=by_episodes",
+        ),
         "a flag for a number": (lambda: td.one_step(True), "discount must be a finite number between 0 and 1, got True"),
         "a statistic of values alone": (
             lambda: bootstrap([[1.0]], statistic=lambda values: 0.0),
@@ -400,6 +404,13 @@ def call_cases():
         "sizes in a tuple": (lambda: ucrl2((4, 3, 2, 2), DUAN), "sizes must be Sizes, got a tuple"),
         "sizes of plain episodes": (lambda: sizes_of(tabular(4, 3, 5)), "put the family in trials"),
     }
+
+
+def rl2_of(family):
+    """RL² as a newcomer builds it, on a network that `make_parts` makes for the memory."""
+    memory = gru(family.split.train.spec, 4)
+    parts = programs.make_parts(family.split.train, family.recipe, memory=memory)
+    return rl2(parts.network, memory, loss=parts.outer_at, length=family.recipe.span.segments)
 
 
 def played(strategy):
