@@ -14,7 +14,7 @@ from seeds import trained
 from metadqn_jax import figures, programs, report
 from metadqn_jax.catalog import FAMILIES
 from metadqn_jax.evaluation import STEPS, adaptation_returns, optimal_returns, random_returns
-from metadqn_jax.learners import descent, multitask
+from metadqn_jax.learners import descent, multitask, rules
 from metadqn_jax.memories.base import blank
 from metadqn_jax.programs import Program
 from metadqn_jax.tasks.base import sample_tasks
@@ -43,7 +43,7 @@ def learners(parts):
     alone = multitask.multitask(network, loss=outer)
 
     def finetune(rate):
-        return multitask.finetune(network, loss=outer, rule=descent.sgd(rate), steps=1)
+        return multitask.finetune(network, loss=outer, rule=rules.sgd(rate), steps=1)
 
     def scratch(rate, steps):
         return multitask.scratch(network, blank(spec), rate=rate, steps=steps, **stored)

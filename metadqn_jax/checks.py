@@ -82,16 +82,23 @@ def check_callable(name: str, value: Any, takes: str, cure: str = "give a functi
         fits = False
     except ValueError:  # a builtin that does not say what it takes
         fits = True
-    got = getattr(value, "__name__", repr(value))
+    got = _shown(value)
     if callable(value):
         cure = f"let it take ({takes}), or call it first if it makes such a function"
     require(fits, f"{name} must be a function of ({takes}), got {got}; {cure}.")
 
 
 def check_type(name: str, value: Any, kind: type, cure: str) -> None:
-    """A value of this kind, and not what makes one; raises `Misuse` otherwise."""
-    got, article = getattr(value, "__name__", repr(value)), "an" if kind.__name__[0] in "AEIO" else "a"
+    """A value of this kind; raises `Misuse` otherwise, as on a function that only makes such, for which `cure` is not meant."""
+    got, article = _shown(value), "an" if kind.__name__[0] in "AEIO" else "a"
+    cure = f"call it first, as in {got}(...)" if callable(value) else cure
     require(isinstance(value, kind), f"{name} must be {article} {kind.__name__}, got {got}; {cure}.")
+
+
+def _shown(value: Any) -> str:
+    """A value as an error quotes it: its name, else itself where that is short."""
+    text = getattr(value, "__name__", repr(value))
+    return text if len(text) <= 40 else f"a {type(value).__name__}"
 
 
 def check_name(kind: str, name: str, table: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from metadqn_jax.evaluation import SEGMENTS, Judge, by_steps
-from metadqn_jax.learners import descent, multitask
+from metadqn_jax.learners import multitask, rules
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.learners.maml_plus_plus import maml_plus_plus
 from metadqn_jax.learners.mql import mql
@@ -76,7 +76,7 @@ def of_multitask(parts: Parts, steps: int) -> MetaLearner:
 
 def of_finetune(parts: Parts, steps: int) -> MetaLearner:
     """The multi-task DQN with `sgd` at the recipe's inner rate."""
-    return multitask.finetune(parts.network, loss=parts.outer, rule=descent.sgd(parts.recipe.inner_rate), steps=steps)
+    return multitask.finetune(parts.network, loss=parts.outer, rule=rules.sgd(parts.recipe.inner_rate), steps=steps)
 
 
 def _within(parts: Parts, steps: int) -> dict[str, Any]:

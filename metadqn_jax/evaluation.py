@@ -136,10 +136,8 @@ def trial_returns(
     learner lives through whole trials with ε = 0; each number is the mean over `episodes` of them. Raises `Misuse`.
     """
     _check_points("episodes", points, least=1)
-    check_count("horizon", horizon)
-    count = span.segments * span.steps // horizon
+    count = _episodes_of_a_trial(distribution, span, horizon)
     require(points[-1] <= count, f"the episodes must be among the {count} of a trial, got {points}; leave the others out.")
-    _check_whole(distribution, span)
     check_count("episodes", episodes)
     _check_fit(learner, slow, distribution, span)
 
@@ -161,11 +159,14 @@ def _check_points(name: str, points: tuple[int, ...], least: int = 0) -> None:
     require(len(points) > 0 and list(points) == sorted(set(points)), f"{name} must increase, got {points}; sort them.")
 
 
-def _check_whole(distribution: TaskDistribution, span: Span) -> None:
-    """Raise `Misuse` unless a life of this span is one whole trial."""
+def _episodes_of_a_trial(distribution: TaskDistribution, span: Span, horizon: int) -> int:
+    """How many a life of this span holds. Raises `Misuse` unless it is one whole trial, and holds any."""
     check_trials(distribution)
     length, steps = distribution.spec.trial, span.segments * span.steps
     require(length == steps, f"a trial of {length} steps must be lived whole, got a span of {steps}; set span.segments to it.")
+    count = steps // check_count("horizon", horizon)
+    require(count > 0, f"a trial must hold an episode of {horizon} steps, got {steps}; raise span.segments.")
+    return count
 
 
 def _check_fit(learner: MetaLearner, slow: Slow, distribution: TaskDistribution, span: Span) -> None:
@@ -220,14 +221,8 @@ def random_trial_returns(
 
     distribution: of trials, as in `trial_returns`.
     """
-    _check_whole(distribution, span)
-    check_count("horizon", horizon)
-    check_count("episodes", episodes)
-    act, count = _at_random(distribution), span.segments * span.steps // horizon
-    require(
-        count > 0, f"a trial must hold an episode of {horizon} steps, got {span.segments * span.steps}; raise span.segments."
-    )
-    trials = -(-episodes // count)
+    act, count = _at_random(distribution), _episodes_of_a_trial(distribution, span, horizon)
+    trials = -(-check_count("episodes", episodes) // count)
 
     def one(key, task):
         def returns(i):

@@ -32,17 +32,17 @@ def annealed(first: Any, last: Any, over: int) -> Callable:
 
 
 def check_explore(explore: Any, segments: int) -> None:
-    """Raise `Misuse` unless it is a schedule that traces, of rates in [0, 1]: those of the first outer step are looked at."""
+    """Raise `Misuse` unless it is a schedule that traces, of rates in [0, 1]: the first outer step is looked at."""
     check_callable("explore", explore, "outer_step, segment, step")
-    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    at = jnp.zeros(segments, jnp.int32), jnp.arange(segments), jnp.zeros(segments, jnp.int32)
     try:
-        rate = jax.eval_shape(lambda *at: jnp.asarray(explore(*at)), zero, zero, zero)
+        with jax.ensure_compile_time_eval():
+            rates = jax.vmap(lambda *at: jnp.asarray(explore(*at)))(*at)
     except Exception as error:  # whatever a schedule may raise
         reason = " ".join(str(error).split())[:150]
         raise Misuse(f"explore must be arithmetic that traces, got the error {reason!r}; write it with jax.numpy.") from error
-    number = rate.shape == () and rate.dtype != bool
-    require(number, f"explore must give a number, the rate ε, got {rate.dtype}{list(rate.shape)}; give a scalar.")
-    with jax.ensure_compile_time_eval():
-        rates = [explore(jnp.int32(0), jnp.int32(segment), jnp.int32(0)) for segment in {0, segments - 1}]
-    for rate in rates:
-        check_real("the exploration rate ε", rate if is_traced(rate) else float(rate), most=1.0)
+    shape, number = rates.shape[1:], rates.ndim == 1 and rates.dtype != bool
+    require(number, f"explore must give a number, the rate ε, got {rates.dtype}{list(shape)}; give a scalar.")
+    if not is_traced(rates):
+        for end in (rates.min(), rates.max()):
+            check_real("the exploration rate ε", float(end), most=1.0)

@@ -58,7 +58,7 @@ def make_trainer(
     objective: (the tasks' losses [B]) -> their weights [B], which sum to 1; by default the mean, which needs no first pass.
     Raises `Misuse` where sizes or the learner's functions do not fit.
     """
-    check_type("the learner", learner, MetaLearner, "call what makes one, as in maml(network, ...)")
+    check_type("the learner", learner, MetaLearner, "make one with maml(network, ...), say")
     check_type("the span", span, Span, "make one with Span(segments, steps, streams)")
     check_count("meta_batch", meta_batch)
     check_count("chunk", chunk)

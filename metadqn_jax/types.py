@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_count, require
+from metadqn_jax.checks import check_count, check_type
 
 Array = jax.Array
 Key = jax.Array
@@ -153,9 +153,7 @@ class ActionHead(NamedTuple):
 
 def check_head(head: Any) -> None:
     """Raise `Misuse` unless it is an ActionHead, and not what makes one."""
-    got = getattr(head, "__name__", repr(head))
-    cure = f"call it first, as in {got}(...)" if callable(head) else "make one as in metadqn_jax.actions"
-    require(isinstance(head, ActionHead), f"the head must be an ActionHead, got {got}; {cure}.")
+    check_type("the head", head, ActionHead, "make one as in metadqn_jax.actions")
 
 
 class Spec(NamedTuple):

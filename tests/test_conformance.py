@@ -72,7 +72,7 @@ class Case:
         return live(key, self.learner, slow, self.distribution, task, self.span, EXPLORE)
 
 
-TABLE = [(family, learner) for family in ("cartpole", "tabular") for learner in LEARNERS]  # navigation stands below
+TABLE = [(family, learner) for family in ("navigation", "cartpole", "tabular") for learner in LEARNERS]
 TABLE += [("gridnavi", "maml"), *(("gridnavi", "rl2", memory) for memory in MEMORIES)]
 TABLE += [("box, sampled", "maml"), ("box, factored", "cavia"), ("box, sampled", "rl2"), ("box, candidates", "rl2")]
 TABLE += [("box, naf", "scratch")]

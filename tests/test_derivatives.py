@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from metadqn_jax import networks, td
 from metadqn_jax.actions import Support, discrete
 from metadqn_jax.derivative import first_order, implicit, unrolled
-from metadqn_jax.learners import anil, cavia, descent, imaml, maml_plus_plus, meta_sgd
+from metadqn_jax.learners import anil, cavia, descent, imaml, maml_plus_plus, meta_sgd, rules
 from metadqn_jax.learners.base import after, annealed, before, first_slow, throughout
 from metadqn_jax.types import Lifetime, Spec, Transition
 
@@ -47,7 +47,7 @@ def parts(head=None, select=td.greedy, regression=td.squared, context=0):
 
 def build(head=None, select=td.greedy, regression=td.squared, **choices):
     network, loss = parts(head, select, regression)
-    sizes = {"rule": descent.sgd(0.3, clip=0.5), "steps": 2, "derivative": unrolled, "measure": throughout}
+    sizes = {"rule": rules.sgd(0.3, clip=0.5), "steps": 2, "derivative": unrolled, "measure": throughout}
     return descent.descend(network, loss, loss, **{**sizes, **choices})
 
 
@@ -225,7 +225,7 @@ def test_integer_data_gets_a_float0_cotangent():
 
 
 def test_a_rate_of_zero_does_not_adapt():
-    learner = build(rule=descent.sgd(0.0))
+    learner = build(rule=rules.sgd(0.0))
     slow = double_params(learner)
     fast = learner.begin(jax.random.key(0), slow)
     adapted, info = learner.adapt(jax.random.key(0), slow, fast, jax.tree.map(lambda leaf: leaf[0], lifetime().experience))

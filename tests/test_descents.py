@@ -9,7 +9,7 @@ from flax import linen as nn
 from metadqn_jax import networks, td, trees
 from metadqn_jax.actions import discrete
 from metadqn_jax.checks import Misuse
-from metadqn_jax.learners import anil, cavia, descent, imaml, maml_plus_plus, meta_sgd, reptile
+from metadqn_jax.learners import anil, cavia, descent, imaml, maml_plus_plus, meta_sgd, reptile, rules
 from metadqn_jax.learners.base import after, before, first_slow, td_loss, throughout
 from metadqn_jax.types import Lifetime, Spec, Transition
 
@@ -211,7 +211,7 @@ def test_anil_refuses_a_network_without_a_head():
         first_slow(make(anil.anil, bare), key())
 
 
-@pytest.mark.parametrize("rule", [descent.sgd, meta_sgd.learnt_sgd])
+@pytest.mark.parametrize("rule", [rules.sgd, meta_sgd.learnt_sgd])
 def test_cavia_moves_a_context_from_zero_and_learns_the_network(rule):
     learner = make(cavia.cavia, READER, rule=rule)
     slow = slow_of(learner)
@@ -256,7 +256,7 @@ def test_reptile_gradient_points_from_where_adaptation_ends_to_the_start():
 
 
 def test_nesterov_follows_optax():
-    rule, twin = descent.nesterov(0.1, 0.9, clip=0.5), optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1, 0.9, True))
+    rule, twin = rules.nesterov(0.1, 0.9, clip=0.5), optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1, 0.9, True))
     weights = same = slow_of(LEARNERS["maml"]()).params.start
     state, twin_state = rule.begin(weights), twin.init(weights)
     for step in range(3):
@@ -363,14 +363,14 @@ def test_measures_average_losses_and_infos_alike():
         adapted.append(scores(fast, k + 1))
     for measure, expected in ((before, unadapted), (throughout, adapted), (after, adapted[-1:])):
         learner = descent.descend(
-            NETWORK, LOSS, LOSS, rule=descent.sgd(RATE), steps=STEPS, measure=measure, target=descent.plain_target
+            NETWORK, LOSS, LOSS, rule=rules.sgd(RATE), steps=STEPS, measure=measure, target=descent.plain_target
         )
         value, info = learner.loss(key(), slow, lifetime())
         assert jnp.allclose(jnp.stack([value, info["moved"]]), jnp.stack(expected).mean(0), rtol=1e-12, atol=0)
 
 
 def test_what_a_rule_reports_is_told_by_adapt_and_loss():
-    rule = descent.sgd(0.25)._replace(report=lambda state: {"answer": jnp.asarray(42.0)})
+    rule = rules.sgd(0.25)._replace(report=lambda state: {"answer": jnp.asarray(42.0)})
     learner = descent.descend(NETWORK, LOSS, LOSS, rule=rule, steps=1)
     slow = slow_of(learner)
     assert learner.adapt(key(), slow, learner.begin(key(), slow), segment(0))[1]["answer"] == 42

@@ -148,22 +148,22 @@ def test_points_that_no_judge_takes(make, mistake):
 def test_episodes_that_a_trial_has_not(points, hint):
     judged = by_episodes(family().trial, by_segment(0.0), HORIZON)
     with pytest.raises(Misuse, match=hint):
-        judged.returns(jax.random.key(0), puppet(next_action), None, shop(), WORTHS, points)
+        judged.returns(jax.random.key(0), puppet(next_action), None, in_trials(family()).split.test, WORTHS, points)
 
 
 SIZES = {"horizon": "horizon must be", "episodes": "episodes must be", "chunk": "chunk must be"}
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("returns", [adaptation_returns, segment_returns, trial_returns, random_returns])
+PROBES = [(probe, size) for probe in (adaptation_returns, segment_returns, trial_returns) for size in SIZES]
+PROBES += [(random_returns, "horizon"), (random_returns, "episodes")]
+
+
+@pytest.mark.parametrize(("returns", "size"), PROBES)
 def test_sizes_of_nothing(returns, size):
     trials = in_trials(family()).split.test
     place, span = (trials, TRIAL) if returns is trial_returns else (shop(), SPAN)
     sizes = {"span": span, "explore": by_segment(0.0), "horizon": HORIZON, "episodes": 2, "chunk": 2, size: 0}
-    takes = inspect.signature(returns).parameters
-    if size not in takes:
-        return
-    sizes = {name: value for name, value in sizes.items() if name in takes}
+    sizes = {name: sizes[name] for name in inspect.signature(returns).parameters if name in sizes}
     learner = puppet(next_action if returns is trial_returns else one_better)
     learned = () if returns is random_returns else (learner, first_slow(learner, jax.random.key(0)))
     points = {"points": (1,)} if returns is trial_returns else {}

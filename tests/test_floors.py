@@ -31,7 +31,7 @@ FLOORS = [
         "figures",
         "memories/base",
     },
-    {"tasks/base", "tasks/vary", "learners/base", "memories/*"},
+    {"tasks/base", "tasks/vary", "learners/base", "learners/rules", "memories/*"},
     {
         "tasks/splits",
         "tasks/wrappers",

@@ -19,10 +19,11 @@ from metadqn_jax.evaluation import adaptation_returns, random_trial_returns, tri
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.anil import anil
 from metadqn_jax.learners.base import first_slow
-from metadqn_jax.learners.descent import Descending, descend, from_stopped, maml, sgd
+from metadqn_jax.learners.descent import Descending, descend, from_stopped, maml
 from metadqn_jax.learners.imaml import imaml
 from metadqn_jax.learners.multitask import finetune
 from metadqn_jax.learners.rl2 import rl2
+from metadqn_jax.learners.rules import sgd
 from metadqn_jax.living import live
 from metadqn_jax.memories.gru import gru
 from metadqn_jax.memories.linear_attention import linear_attention
@@ -293,6 +294,10 @@ def call_cases():
             lambda: programs.make_parts(family, family.recipe),
             "a TaskDistribution is needed here, got a Family",
         ),
+        "a family for a network": (
+            lambda: maml(family, inner=inner, outer=inner, rate=0.1, steps=1),
+            "the network must be a QNetwork, got a Family; make one",
+        ),
         "a recipe in a dict": (
             lambda: programs.make_parts(family.split.train, {"discount": 0.9}),
             "the recipe must be a Recipe",
@@ -435,7 +440,7 @@ def test_what_a_newcomer_might_write(name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"learner": maml}, "the learner must be a MetaLearner, got maml; call what makes one"),
+        ({"learner": maml}, "the learner must be a MetaLearner, got maml; call it first, as in maml"),
         ({"span": (2, 3, 4)}, r"the span must be a Span, got \(2, 3, 4\); make one"),
         ({"explore": lambda *at: 2.0}, "the exploration rate ε must be a finite number between 0 and 1, got 2.0"),
         ({"explore": lambda *at: jnp.nan}, "the exploration rate ε must be a finite number"),
@@ -472,19 +477,20 @@ def test_a_learner_for_lifetimes_of_another_length(house):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"split": (1, 2)}, r"a family's split must be a TaskSplit"),
-        ({"horizon": 0}, "a family's horizon must be a whole number of at least 1, got 0"),
-        ({"optimum": -1.0}, r"a family's optimum must be a function of \(key, task\), got -1.0"),
-        ({"optimum": lambda task: 0.0}, r"a family's optimum must be a function of \(key, task\)"),
-        ({"trials": "test"}, "both sides of a family must look alike, got .*; wrap both"),
+        (lambda family: {"split": (1, 2)}, r"a family's split must be a TaskSplit"),
+        (lambda family: {"horizon": 0}, "a family's horizon must be a whole number of at least 1, got 0"),
+        (lambda family: {"optimum": -1.0}, r"a family's optimum must be a function of \(key, task\), got -1.0"),
+        (lambda family: {"optimum": lambda task: 0.0}, r"a family's optimum must be a function of \(key, task\)"),
+        (
+            lambda family: {"split": family.split._replace(test=trial(family.split.test, 2, 20))},
+            "both sides of a family must look alike, got .*; wrap both",
+        ),
     ],
 )
 def test_families_that_are_not_whole(house, changes, words):
     family, _, maml = house
-    if "trials" in changes:
-        changes = {"split": family.split._replace(test=trial(family.split.test, 2, family.horizon))}
     with pytest.raises(Misuse, match=words) as caught:
-        programs.make_program(family._replace(**changes), lambda steps: maml, family.recipe)
+        programs.make_program(family._replace(**changes(family)), lambda steps: maml, family.recipe)
     one_sentence(caught)
 
 

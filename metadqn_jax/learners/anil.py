@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from metadqn_jax.checks import check_callable, require
+from metadqn_jax.checks import require
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.learners.descent import Policy, Subset, descend, sgd
+from metadqn_jax.learners.descent import Policy, Subset, descend
+from metadqn_jax.learners.rules import made, sgd
 from metadqn_jax.td import Loss
 from metadqn_jax.types import QNetwork
 
@@ -28,5 +29,4 @@ def anil(
     The head is what lies under parameter names that start with "head". Raises `Misuse` if there is none.
     Differs from the paper: Q-learning in place of policy gradients; the support set is data.
     """
-    check_callable("rule", rule, "rate", "give what makes one of a rate, such as sgd")
-    return descend(network, inner, outer, subset=head_weights, rule=rule(rate), steps=steps, **choices)
+    return descend(network, inner, outer, subset=head_weights, rule=made(rule, rate), steps=steps, **choices)

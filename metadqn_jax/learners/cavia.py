@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from metadqn_jax.checks import require
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.learners.descent import Subset, descend, sgd
+from metadqn_jax.learners.descent import Subset, descend
+from metadqn_jax.learners.rules import made, sgd
 from metadqn_jax.td import Loss
 from metadqn_jax.types import QNetwork
 
@@ -30,4 +31,4 @@ def cavia(
         network.context is not None,
         "CAVIA needs a network that reads a context, got none; build it with mlp(spec, context=8).",
     )
-    return descend(network, inner, outer, subset=context_only, rule=rule(rate), steps=steps, **choices)
+    return descend(network, inner, outer, subset=context_only, rule=made(rule, rate), steps=steps, **choices)

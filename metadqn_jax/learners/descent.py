@@ -9,8 +9,9 @@ from metadqn_jax import trees
 from metadqn_jax.checks import check_callable, check_count, check_real, check_type
 from metadqn_jax.derivative import first_order, gradient_of, unrolled
 from metadqn_jax.learners.base import MetaLearner, after, forget, td_loss
+from metadqn_jax.learners.rules import Rule, sgd
 from metadqn_jax.td import Loss
-from metadqn_jax.types import Array, Info, Params, QNetwork, Slow, Transition
+from metadqn_jax.types import Array, Params, QNetwork, Slow, Transition
 
 
 class Policy(NamedTuple):
@@ -42,50 +43,7 @@ class Subset(NamedTuple):
     place: Callable[[Policy, Any], Policy]
 
 
-def _nothing(state: Any) -> Info:
-    return {}
-
-
-class Rule(NamedTuple):
-    """How weights follow a gradient.
-
-    rates: (weights) -> meta-learned numbers of the rule, () if none.      begin: (weights) -> the rule's state
-    update: (rates, state, step, weights, gradient) -> (weights, state)    report: (state) -> a dict of scalars
-    """
-
-    rates: Callable
-    begin: Callable
-    update: Callable
-    report: Callable = _nothing
-
-
 all_weights = Subset(pick=lambda policy: policy.network, place=lambda policy, weights: policy._replace(network=weights))
-
-
-def sgd(rate: Any, clip: Any = 1.0) -> Rule:
-    """weights − rate · gradient, the gradient clipped to a global norm of `clip`. Raises `Misuse` if either is negative."""
-    check_real("the inner rate", rate)
-    check_real("the inner clip", clip)
-
-    def update(rates, state, step, weights, gradient):
-        return trees.subtract(weights, trees.scale(rate, trees.clip(gradient, clip))), state
-
-    return Rule(rates=lambda weights: (), begin=lambda weights: (), update=update)
-
-
-def nesterov(rate: Any, momentum: Any, clip: Any = 1.0) -> Rule:
-    """`sgd` along g + momentum · v, where v ← momentum · v + g (Sutskever et al. 2013, eq. 3). Raises `Misuse` as it does."""
-    check_real("the inner rate", rate)
-    check_real("the inner clip", clip)
-    check_real("the inner momentum", momentum, most=1.0)
-
-    def update(rates, velocity, step, weights, gradient):
-        gradient = trees.clip(gradient, clip)
-        velocity = trees.add(trees.scale(momentum, velocity), gradient)
-        ahead = trees.add(gradient, trees.scale(momentum, velocity))
-        return trees.subtract(weights, trees.scale(rate, ahead)), velocity
-
-    return Rule(rates=lambda weights: (), begin=lambda weights: trees.scale(0.0, weights), update=update)
 
 
 # --- the penalty on weights that leave the start: (weights, start_weights) -> scalar, added to the inner loss

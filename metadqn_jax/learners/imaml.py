@@ -10,7 +10,8 @@ from metadqn_jax import trees
 from metadqn_jax.checks import check_real, require
 from metadqn_jax.derivative import implicit
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.learners.descent import Rule, descend, from_current, from_start, from_stopped, nesterov, proximal
+from metadqn_jax.learners.descent import descend, from_current, from_start, from_stopped, proximal
+from metadqn_jax.learners.rules import Rule, nesterov
 from metadqn_jax.td import Loss
 from metadqn_jax.types import Array, QNetwork
 

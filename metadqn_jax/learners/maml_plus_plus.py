@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from metadqn_jax import trees
 from metadqn_jax.checks import check_count, check_real
 from metadqn_jax.learners.base import MetaLearner, annealed
-from metadqn_jax.learners.descent import Rule, descend
+from metadqn_jax.learners.descent import descend
+from metadqn_jax.learners.rules import Rule
 from metadqn_jax.td import Loss
 from metadqn_jax.types import QNetwork
 

@@ -11,7 +11,8 @@ from metadqn_jax import replay, trees
 from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.derivative import detached
 from metadqn_jax.learners.base import MetaLearner, before, forget, td_loss
-from metadqn_jax.learners.descent import Rule, descend, plain_target, sgd
+from metadqn_jax.learners.descent import descend, plain_target
+from metadqn_jax.learners.rules import Rule, sgd
 from metadqn_jax.loops import repeat
 from metadqn_jax.td import Loss
 from metadqn_jax.types import Array, Key, Params, QNetwork, Slow

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax import trees
-from metadqn_jax.checks import check_callable
 from metadqn_jax.derivative import detached
 from metadqn_jax.learners.base import MetaLearner
-from metadqn_jax.learners.descent import Subset, all_weights, descend, from_current, no_penalty, sgd
+from metadqn_jax.learners.descent import Subset, all_weights, descend, from_current, no_penalty
+from metadqn_jax.learners.rules import made, sgd
 from metadqn_jax.loops import repeat
 from metadqn_jax.td import Loss
 from metadqn_jax.types import QNetwork
@@ -34,9 +34,17 @@ def reptile(
     Differs from the paper: the direction goes to any optimizer, where the paper takes SGD or Adam; Q-learning, for which
     the paper has none. Raises `Misuse` on `steps` < 1.
     """
-    check_callable("rule", rule, "rate", "give what makes one of a rate, such as sgd")
-    choices: dict[str, Any] = {"subset": subset, "penalty": penalty, "bootstrap": bootstrap}
-    base = descend(network, inner, inner, rule=rule(rate), derivative=detached, steps=steps, **choices)
+    base = descend(
+        network,
+        inner,
+        inner,
+        subset=subset,
+        rule=made(rule, rate),
+        derivative=detached,
+        penalty=penalty,
+        steps=steps,
+        bootstrap=bootstrap,
+    )
 
     def loss(key, slow, lifetime):
         key_begin, key_adapt = jax.random.split(key)
