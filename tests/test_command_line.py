@@ -232,7 +232,7 @@ half = alike("half of MAML", "nobody", of_descent(fomaml))
 """
 
 
-def test_families_and_learners_of_one_s_own(tmp_path, monkeypatch, capsys):
+def test_families_and_learners_of_one_s_own(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -11,6 +11,7 @@ import pytest
 from metadqn_jax import trees
 from metadqn_jax.actions import candidates, factored, held, naf, ornstein_uhlenbeck, sampled
 from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, learners_of
+from metadqn_jax.evaluation import by_steps
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.living import live
@@ -55,9 +56,9 @@ class Case:
 
     def __init__(self, family_name, learner_name, memory=None):
         entry = LEARNERS[learner_name]
-        family = entry.prepare(place(family_name))
+        self.family = family = entry.prepare(place(family_name))
         self.distribution = family.split.train
-        recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span), hidden=(8, 8))
+        self.recipe = recipe = dataclasses.replace(family.recipe, inner_steps=2, span=tiny(family.recipe.span), hidden=(8, 8))
         self.span = recipe.span
         self.learner = learners_of(entry, family, recipe, memory=memory)[0](recipe.inner_steps)
         self.slow = trees.strengthen(first_slow(self.learner, jax.random.key(0)))
@@ -160,3 +161,24 @@ def test_a_training_step_keeps_its_types_in_double_precision(name):
         trainer = make_trainer(learner, family.split.train, recipe.span, **sizes)
         state = jax.eval_shape(trainer.init, jax.random.key(0))
         assert jax.eval_shape(trainer.step, jax.random.key(1), state)[0] == state
+
+
+STEPPED = [name for name, entry in LEARNERS.items() if entry.judge is by_steps and "inner_rate" in entry.takes]
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_what_is_judged_step_by_step_adapts_as_what_was_trained(name):
+    case, entry = Case("navigation", name), LEARNERS[name]
+    whole, single = (learners_of(entry, case.family, case.recipe)[1](steps) for steps in (2, 1))
+    task = jax.tree.map(lambda leaf: leaf[0], case.tasks)
+    segment = jax.tree.map(lambda leaf: leaf[0], case.live(case.keys()[0], case.slow, task).lifetime.experience)
+
+    def adapted(learner, times):
+        fast = learner.begin(jax.random.key(5), case.slow)
+        for i in range(times):
+            fast, _ = learner.adapt(jax.random.key(i), case.slow, fast, segment)
+        return fast
+
+    fast = adapted(whole, 1)
+    close(adapted(single, 2), fast)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (fast, adapted(single, 1))), strict=True))

@@ -79,11 +79,11 @@ def test_exploration_follows_the_segments_of_the_whole_life():
     np.testing.assert_array_equal(curve, [1.0, 2.0, 3.0])  # one segment in two of each part explores
 
 
-@pytest.mark.parametrize("length", [1, 3])
-def test_a_dqn_from_scratch_stores_transitions_in_a_row(length):
+@pytest.mark.parametrize(("length", "context"), [(1, 0), (3, 0), (1, 2)])
+def test_a_dqn_from_scratch_stores_transitions_in_a_row(length, context):
     loss = td.temporal_difference(HEAD, select=td.greedy, target=td.lambda_return(0.9, 0.8), regression=td.squared)
     sizes = {"steps": 1, "capacity": 12 // length, "minibatch": 2, "length": length}
-    learner = scratch(mlp(SPEC, hidden=(4,)), blank(SPEC), loss=loss, rate=1e-3, **sizes)
+    learner = scratch(mlp(SPEC, hidden=(4,), context=context), blank(SPEC), loss=loss, rate=1e-3, **sizes)
     slow = first_slow(learner, jax.random.key(0))
     fast = learner.begin(jax.random.key(1), slow)
     time, stream = np.meshgrid(np.arange(6), np.arange(2), indexing="ij")
@@ -93,6 +93,7 @@ def test_a_dqn_from_scratch_stores_transitions_in_a_row(length):
     stored = np.asarray(adapted.store.items.reward)
     expected = [[10 * s + first + i for i in range(length)] for first, s in itertools.product(range(0, 6, length), range(2))]
     np.testing.assert_array_equal(stored, expected)
+    assert jnp.isfinite(learner.q(slow, adapted, segment.obs[0, 0])).all()
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(fast.params), jax.tree.leaves(adapted.params), strict=True))
 
 

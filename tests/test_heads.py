@@ -45,7 +45,7 @@ HEADS = {
     "factored": factored(LOW, HIGH, 3),
     "factored, support": factored(LOW, HIGH, 5, SUPPORT),
     "multi_discrete": multi_discrete(SIZES),
-    "multi_discrete, support": multi_discrete(SIZES, SUPPORT),
+    "multi_discrete, support": multi_discrete(jnp.array(SIZES), SUPPORT),
     "candidates": candidates(FEATURES),
     "candidates, support": candidates(FEATURES, SUPPORT),
     "sampled": sampled(LOW, HIGH, **SEARCHED),
