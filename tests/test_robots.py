@@ -15,7 +15,7 @@ from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.robots import KINDS, TOP_SPEED, Robot, RobotState, load, tip
 from metadqn_jax.environments.robots_film import BODY, EARTH, GOAL, SCALE, STRIPE, VIEWS, film
 from metadqn_jax.evaluation import optimal_returns
-from metadqn_jax.living import rollout, start
+from metadqn_jax.living import epsilon_greedy, rollout, start
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.robots import BODIES, arm, cheetah
 from metadqn_jax.tasks.splits import fingerprint
@@ -201,6 +201,23 @@ def test_who_knows_the_place_goes_there(lived):
     apart = np.linalg.norm(np.array([1.0, 0.0]) - np.asarray(tasks.goal), axis=1)
     assert (reached > -0.45 * 50 * apart).all()  # who stays where he is gets all of it
     assert (reached < -0.5 * apart).all()  # nobody is there at once
+
+
+@pytest.mark.slow
+def test_no_cheetah_is_thrown_into_the_air():
+    """With one iteration of the solver some of 128 that move at random are, and become NaN."""
+    tasks = family_of("direction").split.train
+    random = epsilon_greedy(tasks.spec.head, lambda obs: jnp.zeros(tasks.spec.head.width), lambda t: 1.0)
+
+    def one(key):
+        keys = jax.random.split(key, 3)
+        task = tasks.sample(keys[0])
+        seen = rollout(keys[2], random, tasks, task, start(keys[1], tasks, task), 200)[1]
+        return jnp.abs(seen.next_obs).max()
+
+    most = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 128)))
+    assert (most < 12).all()  # 120 rad/s
+    assert np.median(most) > 2  # they do move
 
 
 def test_film_shows_the_robot_the_ground_and_the_goal():
