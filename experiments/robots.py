@@ -26,8 +26,8 @@ PLACES = {
     "reaching_two": Place(lambda: reaching(angles=2), 12_000_000),
     "pendulum": Place(pendulum, 10_000_000),
     "arm": Place(arm, 6_000_000),
-    "cheetah_velocity": Place(cheetah, 50_000_000),
-    "cheetah_direction": Place(lambda: cheetah("direction"), 50_000_000),
+    "cheetah_velocity": Place(cheetah, 1_000_000),
+    "cheetah_direction": Place(lambda: cheetah("direction"), 1_000_000),
 }
 LEARNERS = ("rl2", "cavia", "maml", "pearl", "multitask", "finetune", "continued", "scratch", "conditioned")
 
