@@ -205,7 +205,7 @@ def test_who_knows_the_place_goes_there(lived):
 
 @pytest.mark.slow
 def test_no_cheetah_is_thrown_into_the_air():
-    """With one iteration of the solver some of 128 that move at random are, and become NaN."""
+    """With one iteration of the solver some of 128 that move at random are."""
     tasks = family_of("direction").split.train
     random = epsilon_greedy(tasks.spec.head, lambda obs: jnp.zeros(tasks.spec.head.width), lambda t: 1.0)
 

@@ -114,8 +114,8 @@ class Robot(environment.Environment[RobotState, RobotParams]):
 
     Differs from the paper: contacts are fewer (`cheetah.xml`), and the top speed. Of a body with another mass, MuJoCo's
     `invweight0` is left as it was: the softness of its contacts and limits alone depends on it. The cheetah's solver iterates
-    four times: once is twice as fast, but throws one cheetah in a hundred into the air; with `solver`, options of MuJoCo that
-    are to be others, such as iterations=40, it follows MuJoCo to 1e-8.
+    four times: once is faster, but throws some into the air, until they are NaN; with `solver`, options of MuJoCo that are to
+    be others, such as iterations=40, it follows MuJoCo to 1e-8.
     Raises `Misuse` on names, and without the extra `robots`. Warns on a CPU of few threads, where jaxlib may wait for ever.
     """
 
