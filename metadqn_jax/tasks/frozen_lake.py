@@ -12,7 +12,7 @@ from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.disguises import permute_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.splits import split
-from metadqn_jax.tasks.trials import REPLAYED
+from metadqn_jax.tasks.trials import TRIAL
 from metadqn_jax.types import Array, Key, Span
 
 RECIPE = Recipe(
@@ -23,7 +23,7 @@ RECIPE = Recipe(
     reward_scale=3.0,
     query_epsilon=0.3,
 )
-TRIAL_RECIPE = dataclasses.replace(REPLAYED, reward_scale=1.0, query_epsilon=0.5)
+TRIAL_RECIPE = dataclasses.replace(TRIAL, discount=0.95, reward_scale=3.0, query_epsilon=0.5)
 
 
 def frozen_lake(size: int = 4, holes: float = 0.2, slippery: bool = False, horizon: int = 100) -> Family:
