@@ -86,7 +86,7 @@ def main(options: Options) -> None:
         check_name("row", row, ROWS)
     trained = [(row,) for row in rows if row in LEARNED]  # one training is judged at all lengths
     planned = [(row, str(n)) for row in rows if row not in LEARNED for n in options.lengths]
-    fill(PATH, planned + trained, work, show, quick=options.quick)
+    fill(PATH, trained + planned, work, show, quick=options.quick)  # the longest first, for processes that share them
 
 
 if __name__ == "__main__":

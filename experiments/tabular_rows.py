@@ -94,16 +94,15 @@ def run(row, lengths, *, tasks, seeds, changes):
 def drawn(key, place, tasks, side="test"):
     """MDPs [tasks], other ones for each length of a trial, and a key for what is lived there."""
     key_tasks, key_lives = jax.random.split(jax.random.fold_in(key, place.recipe.span.segments))
-    return sample_tasks(key_tasks, getattr(place.split, side), tasks), key_lives
+    return key_lives, sample_tasks(key_tasks, getattr(place.split, side), tasks)
 
 
-def returns(key, learner, slow, place, tasks, side="test", every=1):
-    """The return [tasks] of one trial in each task; the learner adapts every so many steps."""
-    held, key_lives = drawn(key, place, tasks, side)
-    steps, distribution = place.recipe.span.segments, getattr(place.split, side)
+def returns(key, learner, slow, place, held, every=1):
+    """The return [tasks] of one trial in each task of `held`; the learner adapts every so many steps."""
+    steps, distribution = place.recipe.span.segments, place.split.test  # only how tasks are drawn differs between the sides
     sizes: dict[str, Any] = {"span": Span(steps // every, every, 1), "horizon": HORIZON, "episodes": 1, "chunk": 64}
     points = tuple(range(1, steps // HORIZON + 1))
-    return trial_returns(key_lives, learner, slow, distribution, held, points, **sizes).sum(1)
+    return trial_returns(key, learner, slow, distribution, held, points, **sizes).sum(1)
 
 
 def bound(row, place, tasks):
@@ -111,7 +110,7 @@ def bound(row, place, tasks):
 
     @jax.jit
     def judged(key):
-        held, key_lives = drawn(key, place, tasks)
+        key_lives, held = drawn(key, place, tasks)
         return place.recipe.span.segments // HORIZON * BOUNDS[row](key_lives, place, held)
 
     return np.asarray(judged(jax.random.key(0)))[None], {}
@@ -121,14 +120,15 @@ def plan(row, place, tasks):
     """The returns [1, tasks] of one of `STRATEGIES` with the best of its values, and which that is."""
     every, make, values = STRATEGIES[row]
 
-    @functools.partial(jax.jit, static_argnums=2)
-    def judged(key, value, side):
+    @jax.jit
+    def judged(key, held, value):
         learner = make(known.sizes_of(place), value)
-        return returns(key, learner, first_slow(learner, jax.random.key(0)), place, tasks, side, every)
+        return returns(key, learner, first_slow(learner, jax.random.key(0)), place, held, every)
 
-    key = jax.random.key(0)
-    best = max(values, key=lambda value: judged(key, value, "train").mean()) if len(values) > 1 else values[0]
-    return np.asarray(judged(key, best, "test"))[None], {"value": best}
+    draw = functools.partial(drawn, jax.random.key(0), place, tasks)
+    train, test = (jax.jit(functools.partial(draw, side=side))() for side in ("train", "test"))
+    best = max(values, key=lambda value: judged(*train, value).mean()) if len(values) > 1 else values[0]
+    return np.asarray(judged(*test, best))[None], {"value": best}
 
 
 def train(row, places, tasks, seeds, changes):
@@ -139,7 +139,11 @@ def train(row, places, tasks, seeds, changes):
     learner, _ = learners_of(entry, family, recipe, memory=memory)
 
     def evaluate(key, slow):
-        return {str(n): returns(key, learner(recipe.inner_steps), slow, place, tasks) for n, place in places.items()}
+        adapting, found = learner(recipe.inner_steps), {}
+        for n, place in places.items():
+            key_lives, held = drawn(key, place, tasks)
+            found[str(n)] = returns(key_lives, adapting, slow, place, held)
+        return found
 
     program = programs.make_program(family, learner, recipe, judge=entry.judge)._replace(evaluate=evaluate)
     steps = recipe.outer_steps

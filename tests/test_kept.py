@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import pathlib
+import threading
 
 import pytest
 
@@ -52,6 +53,39 @@ def test_what_another_process_wrote_meanwhile_stays(path):
 
     kept.fill(path, [("mine",)], work, lambda results: None)
     assert kept.load(path) == {"other": 1, "mine": 2}
+
+
+def test_processes_that_run_the_same_cells_share_them(path, capsys):
+    done = {}
+
+    def work(*cell):  # while one is at its first cell, another comes
+        done["one"] = [*done.get("one", []), cell]
+        done.setdefault("other", filled(path, CELLS)[0])
+        return 7
+
+    kept.fill(path, CELLS, work, lambda results: None)
+    assert done == {"one": CELLS[:1], "other": CELLS[1:]}
+    assert kept.load(path) == {"a": {"x": 7, "y": 1}, "b": {"x": 2}}
+    assert "a, x is left to the process that made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop_at", [None, ("a", "y")], ids=["done", "stopped"])
+def test_no_claim_outlives_its_process(path, stop_at):
+    filled(path, CELLS, stop_at=stop_at)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_what_is_found_waits_until_another_process_has_written(path, capsys):
+    writing = path.with_name("results_writing.claim")
+
+    def work(name):
+        writing.touch()
+        threading.Timer(0.3, lambda: (path.write_text(json.dumps({"other": 1})), writing.unlink())).start()
+        return 2
+
+    kept.fill(path, [("mine",)], work, lambda results: None)
+    assert kept.load(path) == {"other": 1, "mine": 2}
+    assert f"waiting for the process that made {writing}" in capsys.readouterr().out
 
 
 def test_a_smoke_test_runs_all_and_keeps_nothing(path):
