@@ -5,37 +5,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution
+from metadqn_jax.tasks import minatar
+from metadqn_jax.tasks.base import Family, TaskDistribution
 from metadqn_jax.tasks.minatar import HORIZON, difficulty, native, planner, unsticky
 from metadqn_jax.tasks.splits import split
-from metadqn_jax.tasks.trials import TRIAL
-from metadqn_jax.types import Span
 
 NAME, MIDDLE = "space_invaders", 5  # the game, and the first column of its right half
-RECIPE = Recipe(  # chosen for CAVIA on train tasks
-    span=Span(segments=2, steps=HORIZON, streams=2),
-    discount=0.9,
-    inner_trace=0.5,
-    outer_trace=0.7,
-    reward_scale=1.0,
-    query_epsilon=0.3,
-    outer_rate=3e-3,
-    meta_batch=8,
-    fresh=4,
-    capacity=64,
-    hidden=(128, 64),
-)
-TRIAL_RECIPE = dataclasses.replace(  # without old trials RL² does not learn to play within as many steps
-    TRIAL,
-    span=Span(2 * HORIZON, 1, 1),
-    outer_trace=0.8,
-    reward_scale=1.0,
-    outer_rate=2e-3,
-    meta_batch=8,
-    fresh=4,
-    capacity=32,
-    centred=False,
-)
+RECIPE, TRIAL_RECIPE = (dataclasses.replace(one, discount=0.9) for one in (minatar.RECIPE, minatar.TRIAL_RECIPE))
 
 
 def sided_invaders(sticky: float = 0.25) -> Family:
