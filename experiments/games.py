@@ -6,14 +6,13 @@ XLand-MiniGrid. All are meta-trained on the same number of environment steps of 
 """
 
 import tyro
-from side_by_side import Options, Place, compare
+from side_by_side import BY_EPISODE, Options, Place, compare
 
 from metadqn_jax.catalog import FAMILIES
 
-GAMES = ("breakout", "freeway", "space_invaders", "asterix", "xland")
-PLACES = {"sided_invaders": Place(FAMILIES["sided_invaders"], 3_000_000)}
-PLACES |= {name: Place(FAMILIES[name], 5_000_000) for name in GAMES}
-LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "continued", "scratch", "conditioned")
+GAMES = ("sided_invaders", "freeway", "breakout", "space_invaders", "asterix", "xland")
+PLACES = {name: Place(FAMILIES[name], 3_000_000) for name in GAMES}
+LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "continued", BY_EPISODE, "scratch", "conditioned")
 
 if __name__ == "__main__":
     compare("games", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))

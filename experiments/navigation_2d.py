@@ -37,7 +37,7 @@ def factored_velocities():
 
 HEADS = {"5": lambda: navigation_2d(5), "9": lambda: navigation_2d(9), "factored": factored_velocities}
 TITLES = {"5": "5² velocities", "9": "9² velocities", "factored": "a box of velocities, factored"}
-BUDGET = 30_000_000  # environment steps of meta-training
+BUDGET = 30_000_000
 PROBE = {"span": Span(segments=4, steps=100, streams=20)}
 CHANGES: dict[str, dict[str, Any]] = {  # to the recipe, as train tasks would have it
     "cavia": {"inner_rate": 1.0},
@@ -61,6 +61,8 @@ class Options:
     """One head's table; all by default."""
     learner: str | None = None
     """One learner; all by default. Its result is made anew."""
+    budget: int = BUDGET
+    """Environment steps of meta-training."""
     quick: bool = False
     """A smoke test of two learners; its numbers mean nothing and are not kept."""
 
@@ -75,7 +77,7 @@ def main(options: Options) -> None:
         task = sample_tasks(jax.random.key(0), family.split.test, 1)
         held = jax.vmap(lambda goal: jax.tree.map(lambda leaf: leaf[0], task).replace(goal=goal))(published_goals())
         sizes = {"tasks": 4 if options.quick else 40, "held": None if options.quick else held}
-        budget = 1 if options.quick else int(SHARES.get(name, 1.0) * BUDGET)
+        budget = 1 if options.quick else int(SHARES.get(name, 1.0) * options.budget)
         changed = family._replace(recipe=recipe)
         row = side_by_side.run(changed, name, budget=budget, seeds=options.seeds, probe=PROBE, **sizes)
         console.print(name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
