@@ -1,5 +1,6 @@
 """A point in the plane that is moved by velocities: what the environments with such a point share."""
 
+import abc
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ class PointState(environment.EnvState):
     time: Any  # int32 []
 
 
-class Point(environment.Environment[PointState, Any]):
+class Point(environment.Environment[PointState, Any], abc.ABC):
     """Actions are velocities [2], clipped to ± `params.speed`; episodes start at (0, 0); observations are the position [2].
 
     A subclass has `default_params`, `reward` and `is_terminated`. One step is one unit of time.
@@ -32,9 +33,9 @@ class Point(environment.Environment[PointState, Any]):
         reward = self.reward(position, params)
         return self.observe(key, state, action, params), state, reward, self.is_terminated(state, params), {}
 
+    @abc.abstractmethod
     def reward(self, position, params):
         """What a step that ends at `position` [2] gives, []."""
-        raise NotImplementedError
 
     def observe(self, key, state, action, params):
         return state.position
