@@ -22,7 +22,8 @@ from metadqn_jax import figures, programs
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import check_name
 from metadqn_jax.environments import highway_film, robots_film
-from metadqn_jax.evaluation import SEGMENTS, by_segments
+from metadqn_jax.evaluation import SEGMENTS
+from metadqn_jax.judges import by_segments
 from metadqn_jax.living import epsilon_greedy, live
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import sample_tasks

@@ -15,7 +15,8 @@ from seeds import trained
 from metadqn_jax import figures, programs, report, stats, trees
 from metadqn_jax.catalog import LEARNERS, learners_of
 from metadqn_jax.checks import check_name
-from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
+from metadqn_jax.evaluation import optimal_returns
+from metadqn_jax.judges import by_segments, by_steps
 from metadqn_jax.tasks.base import Family, sample_tasks
 from metadqn_jax.types import Span
 

@@ -17,7 +17,8 @@ from seeds import trained
 
 from metadqn_jax import figures, programs, report, trees
 from metadqn_jax.catalog import LEARNERS, learners_of
-from metadqn_jax.evaluation import by_segments, by_steps, optimal_returns
+from metadqn_jax.evaluation import optimal_returns
+from metadqn_jax.judges import by_segments, by_steps
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.varied_control import TABLE, succeeds, varied
 

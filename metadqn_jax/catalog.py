@@ -9,7 +9,7 @@ from collections.abc import Callable
 from metadqn_jax import entries, networks, programs
 from metadqn_jax.checks import check_name
 from metadqn_jax.entries import INNER, SPAN, Entry
-from metadqn_jax.evaluation import by_episodes, by_segments
+from metadqn_jax.judges import by_episodes, by_segments
 from metadqn_jax.learners import descent
 from metadqn_jax.learners.anil import anil
 from metadqn_jax.learners.base import MetaLearner

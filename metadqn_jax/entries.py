@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from metadqn_jax.evaluation import SEGMENTS, Judge, by_steps
+from metadqn_jax.evaluation import SEGMENTS
+from metadqn_jax.judges import Judge, by_steps
 from metadqn_jax.learners import multitask, rules
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.learners.maml_plus_plus import maml_plus_plus

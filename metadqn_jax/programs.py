@@ -9,8 +9,9 @@ import optax
 
 from metadqn_jax import td
 from metadqn_jax.checks import check_count, check_real, check_type, is_traced, require
-from metadqn_jax.evaluation import Judge, by_steps, optimal_returns
+from metadqn_jax.evaluation import optimal_returns
 from metadqn_jax.explore import annealed, by_segment
+from metadqn_jax.judges import Judge, by_steps
 from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.memories.base import Memory
 from metadqn_jax.networks import reader

@@ -11,8 +11,8 @@ import pytest
 from metadqn_jax import trees
 from metadqn_jax.actions import candidates, factored, held, naf, ornstein_uhlenbeck, sampled
 from metadqn_jax.catalog import FAMILIES, LEARNERS, MEMORIES, learners_of
-from metadqn_jax.evaluation import by_steps
 from metadqn_jax.explore import by_segment
+from metadqn_jax.judges import by_steps
 from metadqn_jax.learners.base import first_slow
 from metadqn_jax.living import live
 from metadqn_jax.tasks.base import sample_tasks

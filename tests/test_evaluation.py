@@ -13,15 +13,13 @@ from metadqn_jax.actions import discrete
 from metadqn_jax.checks import Misuse
 from metadqn_jax.evaluation import (
     adaptation_returns,
-    by_episodes,
-    by_segments,
-    by_steps,
     random_returns,
     random_trial_returns,
     segment_returns,
     trial_returns,
 )
 from metadqn_jax.explore import by_segment
+from metadqn_jax.judges import by_episodes, by_segments, by_steps
 from metadqn_jax.learners.base import MetaLearner, first_slow, forget
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, TaskSplit
 from metadqn_jax.tasks.trials import in_trials

@@ -46,7 +46,8 @@ FLOORS = [
     {"tasks/minatar"},  # of whose games other families are made
     {"tasks/*", "learners/*", "living", "planners/bandit_strategies", "planners/tabular_strategies"},
     {"training", "evaluation"},
-    {"programs", "curves"},
+    {"judges", "curves"},
+    {"programs"},
     {"checkpoints", "report", "progress", "sweep"},
     {"entries"},
     {"catalog"},
