@@ -10,8 +10,9 @@ from side_by_side import BY_EPISODE, Options, Place, compare
 
 from metadqn_jax.catalog import FAMILIES
 
-GAMES = ("sided_invaders", "freeway", "breakout", "space_invaders", "asterix", "xland")
-PLACES = {name: Place(FAMILIES[name], 3_000_000) for name in GAMES}
+BUDGETS = {"sided_invaders": 3_000_000, "freeway": 2_000_000}  # environment steps of meta-training
+BUDGETS |= dict.fromkeys(("breakout", "space_invaders", "asterix", "xland"), 5_000_000)
+PLACES = {name: Place(FAMILIES[name], budget) for name, budget in BUDGETS.items()}
 LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "continued", BY_EPISODE, "scratch", "conditioned")
 
 if __name__ == "__main__":
