@@ -75,7 +75,7 @@ def _claimed(claim, wait=False):
         yield ours
     finally:
         if ours:
-            claim.unlink()
+            claim.unlink(missing_ok=True)
 
 
 def _made(claim):

@@ -96,7 +96,7 @@ LEARNERS = {
     "imaml": entries.alike(
         "MAML by the implicit derivative",
         "Rajeswaran et al. 2019",
-        entries.of_descent(imaml, strength=0.1, iterations=5),
+        entries.of_descent(imaml, strength=0.1, iterations=30),
         prepare=entries.changed(inner_rate=0.1, inner_steps=30, outer_rate=3e-3),  # what it takes to solve the inner problem
         judge=by_segments,  # each time that it adapts it solves a problem anew: single steps are no part of it
         **_inner,
