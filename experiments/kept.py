@@ -42,7 +42,7 @@ def load(path):
 
 def _keep(path, cell, found, show):
     """Add to what the file holds by now, and show all of it, while no other process does."""
-    with _claimed(_claim(path, "writing"), wait=True):
+    with _claimed(_claim(path), wait=True):
         results = load(path)
         place = results
         for name in cell[:-1]:
@@ -59,6 +59,7 @@ def _at(results, cell):
 
 
 def _claim(path, *names):
+    """The file that claims a cell, or without names the JSON file itself, for who writes it."""
     return path.with_name(re.sub(r"\W+", "_", "-".join((path.stem, *names))) + ".claim")
 
 

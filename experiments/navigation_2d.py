@@ -37,14 +37,14 @@ def factored_velocities():
 
 HEADS = {"5": lambda: navigation_2d(5), "9": lambda: navigation_2d(9), "factored": factored_velocities}
 TITLES = {"5": "5² velocities", "9": "9² velocities", "factored": "a box of velocities, factored"}
-BUDGET = 30_000_000
+BUDGET = 30_000_000  # environment steps of meta-training
 PROBE = {"span": Span(segments=4, steps=100, streams=20)}
 CHANGES: dict[str, dict[str, Any]] = {  # to the recipe, as train tasks would have it
     "cavia": {"inner_rate": 1.0},
     "anil": {"inner_rate": 0.03},  # at the recipe's it diverges
     "imaml": {"span": Span(segments=2, steps=50, streams=8)},  # a second support segment would be another problem
 }
-SHARES = {"imaml": 0.05}  # of the budget: a solve and its derivative cost as much as dozens of the others' steps
+SHARES = {"imaml": 0.05}  # of the budget, so that its solves cost about what MAML's steps do
 PUBLISHED = {
     "published: MAML, policy gradients": (-40.41, -11.68, -3.33, -3.23),
     "published: context vector": (-42.42, -13.90, -5.17, -3.18),

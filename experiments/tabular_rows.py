@@ -92,7 +92,7 @@ def run(row, lengths, *, tasks, seeds, changes):
 
 
 def drawn(key, place, tasks, side="test"):
-    """MDPs [tasks], other ones for each length of a trial, and a key for what is lived there."""
+    """A key for what is lived in MDPs, and these, [tasks], other ones for each length of a trial."""
     key_tasks, key_lives = jax.random.split(jax.random.fold_in(key, place.recipe.span.segments))
     return key_lives, sample_tasks(key_tasks, getattr(place.split, side), tasks)
 
@@ -125,10 +125,14 @@ def plan(row, place, tasks):
         learner = make(known.sizes_of(place), value)
         return returns(key, learner, first_slow(learner, jax.random.key(0)), place, held, every)
 
-    draw = functools.partial(drawn, jax.random.key(0), place, tasks)
-    train, test = (jax.jit(functools.partial(draw, side=side))() for side in ("train", "test"))
-    best = max(values, key=lambda value: judged(*train, value).mean()) if len(values) > 1 else values[0]
-    return np.asarray(judged(*test, best))[None], {"value": best}
+    def on(side):
+        return jax.jit(functools.partial(drawn, jax.random.key(0), place, tasks, side))()
+
+    best = values[0]
+    if len(values) > 1:
+        train = on("train")
+        best = max(values, key=lambda value: judged(*train, value).mean())
+    return np.asarray(judged(*on("test"), best))[None], {"value": best}
 
 
 def train(row, places, tasks, seeds, changes):

@@ -75,8 +75,17 @@ def test_no_claim_outlives_its_process(path, stop_at):
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+def test_who_deletes_a_claim_ends_no_run(path):
+    def work(name):
+        path.with_name(f"results_{name}.claim").unlink()
+        return 2
+
+    kept.fill(path, [("mine",), ("yours",)], work, lambda results: None)
+    assert kept.load(path) == {"mine": 2, "yours": 2}
+
+
 def test_what_is_found_waits_until_another_process_has_written(path, capsys):
-    writing = path.with_name("results_writing.claim")
+    writing = path.with_name("results.claim")
 
     def work(name):
         writing.touch()

@@ -137,8 +137,8 @@ def game(name: str, sticky: float = 0.25) -> Family:
 
     The `optimum` is what a planner reaches who knows the task, and tries the plans of the table in a perfect copy of the world
     without stickiness before he acts; to lose a life is worth −1 to him. It is no bound; nobody knows one but the horizon.
-    The two recipes are those of `sided_invaders`, not tuned for each game. They have no convolutions, which on a CPU cost ten
-    times as much; `channels=(16,)` puts them before. `features` are the parameters' places in their ranges and the
+    The two recipes are those of `sided_invaders` but for the discount, not tuned for each game. They have no convolutions,
+    which are dear on a CPU; `channels=(16,)` puts them before. `features` are the parameters' places in their ranges and the
     stickiness', −1 to 1, the permutation, one-hot, and the view. Raises `Misuse` on names, and unless 0 ≤ sticky ≤ 1.
     """
     tasks, shown = native(name, sticky), difficulty(name, sticky)
