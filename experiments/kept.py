@@ -1,10 +1,10 @@
 """Results that are kept cell by cell: what stands is not run again, and several processes share the cells of an experiment."""
 
 import contextlib
+import fcntl
 import json
 import pathlib
 import re
-import time
 
 import jax
 
@@ -28,9 +28,9 @@ def fill(path, cells, work, show, *, anew=False, quick=False):
         if quick:
             work(*cell)
             continue
-        with _claimed(claim := _claim(path, *cell)) as ours:
+        with _locked(path, *cell, wait=False) as ours:
             if not ours:
-                print(f"{', '.join(cell)} is left to the process that made {claim}; if there is none, delete it and come again")
+                print(f"{', '.join(cell)} is left to another process, which is at it")
             elif anew or _at(load(path), cell) is None:
                 _keep(path, cell, work(*cell), show)
 
@@ -42,13 +42,15 @@ def load(path):
 
 def _keep(path, cell, found, show):
     """Add to what the file holds by now, and show all of it, while no other process does."""
-    with _claimed(_claim(path), wait=True):
+    with _locked(path):
         results = load(path)
         place = results
         for name in cell[:-1]:
             place = place.setdefault(name, {})
         place[cell[-1]] = found
-        path.write_text(json.dumps(results, indent=1))
+        whole = path.with_suffix(".part")
+        whole.write_text(json.dumps(results, indent=1))
+        whole.replace(path)  # at once, so that who is stopped here leaves the old file or the new one
         show(results)
 
 
@@ -58,30 +60,18 @@ def _at(results, cell):
     return results
 
 
-def _claim(path, *names):
-    """The file that claims a cell, or without names the JSON file itself, for who writes it."""
-    return path.with_name(re.sub(r"\W+", "_", "-".join((path.stem, *names))) + ".claim")
-
-
 @contextlib.contextmanager
-def _claimed(claim, wait=False):
-    """Whether the file `claim`, until the block is left, tells others that this process is at it; not where another is."""
-    ours = _made(claim)
-    if wait and not ours:
-        print(f"waiting for the process that made {claim}; if there is none, delete it")
-        while not _made(claim):
-            time.sleep(0.1)
-        ours = True
-    try:
-        yield ours
-    finally:
-        if ours:
-            claim.unlink(missing_ok=True)
+def _locked(path, *cell, wait=True):
+    """Whether no other process is at the cell, or without one at the file itself; none comes there until the block is left.
 
-
-def _made(claim):
-    try:
-        claim.open("x").close()
-    except FileExistsError:
-        return False
-    return True
+    The operating system holds the lock, and frees it however a process ends.
+    """
+    locks = path.parent / ".locks"
+    locks.mkdir(exist_ok=True)
+    with (locks / re.sub(r"\W+", "_", "-".join((path.stem, *cell)))).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

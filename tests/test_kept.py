@@ -4,6 +4,9 @@ import contextlib
 import importlib.util
 import json
 import pathlib
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -66,35 +69,59 @@ def test_processes_that_run_the_same_cells_share_them(path, capsys):
     kept.fill(path, CELLS, work, lambda results: None)
     assert done == {"one": CELLS[:1], "other": CELLS[1:]}
     assert kept.load(path) == {"a": {"x": 7, "y": 1}, "b": {"x": 2}}
-    assert "a, x is left to the process that made" in capsys.readouterr().out
+    assert "a, x is left to another process" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stop_at", [None, ("a", "y")], ids=["done", "stopped"])
-def test_no_claim_outlives_its_process(path, stop_at):
-    filled(path, CELLS, stop_at=stop_at)
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
+KILLED = """
+import os, pathlib, signal, sys
+sys.path.insert(0, sys.argv[1])
+import kept
+kept.fill(pathlib.Path(sys.argv[2]), [("a", "x")], lambda *cell: os.kill(os.getpid(), signal.SIGKILL), print)
+"""
 
 
-def test_who_deletes_a_claim_ends_no_run(path):
-    def work(name):
-        path.with_name(f"results_{name}.claim").unlink()
+def test_a_process_that_is_killed_at_a_cell_leaves_it_to_the_next(path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(place.parent), str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert filled(path, CELLS)[0] == CELLS
+
+
+def test_cells_whose_work_fails_are_free_again(path):
+    filled(path, CELLS, stop_at=("a", "y"))
+    assert filled(path, CELLS)[0] == CELLS[1:]
+
+
+def test_what_is_found_waits_until_another_process_has_written(path):
+    found, written = [], {"other": 1}
+
+    def finish(name):
+        found.append(name)
         return 2
 
-    kept.fill(path, [("mine",), ("yours",)], work, lambda results: None)
-    assert kept.load(path) == {"mine": 2, "yours": 2}
+    def slow(results):  # still locked: the other's result has to wait until this one is shown
+        thread.start()
+        thread.join(0.3)
+        assert found == ["mine"]
+        assert json.loads(path.read_text()) == written
+
+    thread = threading.Thread(target=kept.fill, args=(path, [("mine",)], finish, lambda results: None))
+    kept.fill(path, [("other",)], lambda name: 1, slow)
+    thread.join()
+    assert kept.load(path) == {**written, "mine": 2}
 
 
-def test_what_is_found_waits_until_another_process_has_written(path, capsys):
-    writing = path.with_name("results.claim")
+def test_who_is_stopped_while_writing_loses_nothing(path, monkeypatch):
+    filled(path, CELLS[:1])
 
-    def work(name):
-        writing.touch()
-        threading.Timer(0.3, lambda: (path.write_text(json.dumps({"other": 1})), writing.unlink())).start()
-        return 2
+    def stopped(whole, text):
+        with whole.open("w") as file:
+            file.write(text[:3])
+        raise KeyboardInterrupt
 
-    kept.fill(path, [("mine",)], work, lambda results: None)
-    assert kept.load(path) == {"other": 1, "mine": 2}
-    assert f"waiting for the process that made {writing}" in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "write_text", stopped)
+        filled(path, CELLS)
+    assert kept.load(path) == {"a": {"x": 1}}
 
 
 def test_a_smoke_test_runs_all_and_keeps_nothing(path):
