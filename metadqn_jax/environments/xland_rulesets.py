@@ -1,13 +1,15 @@
 """Rulesets for XLand-MiniGrid (Nikulin et al. 2023), made here, backwards from the goal, in NumPy alone."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metadqn_jax.checks import check_count, require
+from metadqn_jax.checks import check_count, check_name, require
 
 HOLD, NEAR, BESIDE = range(3)  # pick it up; walk up to it; put the one down beside the other
+KINDS = {"hold": HOLD, "near": NEAR, "beside": BESIDE}
 GOALS, RULES = np.array([1, 3, 4], np.uint8), np.array([1, 2, 3], np.uint8)  # their numbers as xminigrid's goals and rules
 BALL, SQUARE, PYRAMID = 3, 4, 5
 OBJECTS = np.array([(tile, colour) for tile in (BALL, SQUARE, PYRAMID) for colour in (1, 2, 3, 4)], np.uint8)
@@ -26,14 +28,16 @@ class Rulesets(NamedTuple):
         return Rulesets(*(part[which] for part in self))
 
 
-def make_rulesets(count: int, rules: int = 1, distractors: int = 2, seed: int = 0) -> Rulesets:
+def make_rulesets(
+    count: int, rules: int = 1, distractors: int = 2, seed: int = 0, goals: Sequence[str] = tuple(KINDS)
+) -> Rulesets:
     """Up to `count` distinct rulesets, always the same for a seed; fewer where that many are hard to find.
 
-    A goal is to hold an object, to come near it, or to put it beside another. Each of the `rules` makes one object that is
+    A goal is to hold an object, to come near it, or to put it beside another, as `goals` say. Each of the `rules` makes one object that is
     still needed out of one or two new ones, under the same three conditions, so that all rules and all objects but the
     `distractors` are needed, each once: every ruleset can be solved. Objects are balls, squares and pyramids in four
     colours, each there once at most. Where two are alike but for the order of rules or objects, there is one.
-    Raises `Misuse` on sizes < 0, and where there might not be enough objects.
+    Raises `Misuse` on sizes < 0, on other goals, and where there might not be enough objects.
     """
     for name, size, least in (("count", count, 1), ("rules", rules, 0), ("distractors", distractors, 0)):
         check_count(name, size, least)
@@ -43,7 +47,9 @@ def make_rulesets(count: int, rules: int = 1, distractors: int = 2, seed: int = 
         f"rules and distractors must leave enough of {len(OBJECTS)} objects, got {rules} and {distractors}, which take up to "
         f"{most}; lower one of them.",
     )
-    drawn = _draw(np.random.default_rng(seed), 4 * count, rules, distractors)
+    require(len(goals) > 0, f"goals must name at least one kind, got {goals!r}; choose from {', '.join(KINDS)}.")
+    kinds = np.array([check_name("kind of goal", goal, KINDS) for goal in goals])
+    drawn = _draw(np.random.default_rng(seed), 4 * count, rules, distractors, kinds)
     _, first = np.unique(_rows(*drawn), axis=0, return_index=True)
     return drawn.only(np.sort(first)[:count])
 
@@ -70,14 +76,14 @@ def held_out(rulesets: Rulesets, share: float, combinations: bool) -> tuple[Rule
     return train, rulesets.only(tested)
 
 
-def _draw(rng: np.random.Generator, count: int, rules: int, distractors: int) -> Rulesets:
+def _draw(rng: np.random.Generator, count: int, rules: int, distractors: int, kinds: np.ndarray) -> Rulesets:
     """Backwards: `needed` holds the indices of `sizes` objects that must be there; each rule makes one of them out of others.
 
     Of `fresh`, all objects in random order, the first `taken` are in use.
     """
     every = np.arange(count)
     fresh = rng.permuted(np.tile(np.arange(len(OBJECTS)), (count, 1)), axis=1)
-    kind = rng.integers(0, 3, count)
+    kind = kinds[rng.integers(0, len(kinds), count)]
     taken = sizes = 1 + (kind == BESIDE)
     needed = np.full((count, 2 + rules + distractors), NONE)
     needed[:, 0], needed[:, 1] = fresh[:, 0], np.where(kind == BESIDE, fresh[:, 1], NONE)

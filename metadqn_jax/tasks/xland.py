@@ -1,6 +1,7 @@
 """`xland`: find out what to do with the objects of a room, and do it (XLand-MiniGrid, Nikulin et al. 2023)."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from metadqn_jax import trees
 from metadqn_jax.checks import check_count, check_name, check_real, require
 from metadqn_jax.environments.xland import COLOURS, TILES, XLand
-from metadqn_jax.environments.xland_rulesets import held_out, make_rulesets
+from metadqn_jax.environments.xland_rulesets import KINDS, held_out, make_rulesets
 from metadqn_jax.planners.xland import expert_return
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
@@ -40,6 +41,7 @@ def xland(
     unseen: str = "combinations",
     share: float = 0.2,
     count: int = 10_000,
+    goals: Sequence[str] = tuple(KINDS),
 ) -> Family:
     """Reach a goal that is not shown, with objects that unknown rules make, in a room of which one sees a part.
 
@@ -58,7 +60,7 @@ def xland(
     check_real("share", share, most=1.0)
     combinations = check_name("kind of unseen tasks", unseen, PARTS)
     env = XLand(size, view)
-    made = make_rulesets(count, rules, distractors)
+    made = make_rulesets(count, rules, distractors, goals=goals)
     _check_space(size, made.objects.shape[1])
     base = dataclasses.replace(env.default_params, max_steps_in_episode=horizon)
     train, test = (_tasks(base, side) for side in held_out(made, share, combinations))
