@@ -173,6 +173,8 @@ def reader(
     A `cnn` where there are `channels` of convolutions. What makes no sense is left out: `film` without a context that is a
     vector, `dueling` with a head that has no output for each option. Raises `Misuse`.
     """
+    check_flag("dueling", dueling)
+    check_flag("film", film)
     if context is not None and len(context) == 2:
         return scorer(spec, context=context, channels=channels, dueling=dueling, **shape)
     sizes: dict[str, Any] = {**shape, "film": film and context is not None, "context": 0 if context is None else context[0]}

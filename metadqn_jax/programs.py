@@ -16,6 +16,7 @@ from metadqn_jax.learners.base import MetaLearner
 from metadqn_jax.memories.base import Memory
 from metadqn_jax.networks import reader
 from metadqn_jax.tasks.base import Family, Recipe, TaskDistribution, check_family, check_kind, sample_tasks
+from metadqn_jax.tasks.trials import check_trials
 from metadqn_jax.training import Trainer, make_trainer
 from metadqn_jax.types import Array, Key, QNetwork, Slow, Spec
 
@@ -183,10 +184,21 @@ def make_program(
         plain or judged.unit == "episodes",
         f"a family in trials is judged by their episodes, got a judge by {judged.unit}; pass judge=by_episodes.",
     )
+    if judged.unit == "episodes":
+        check_trials(family.split.test)
+    _check_optimum(family)
     points = judged.points if steps is None else steps
     tried = (tested or learner)(judged.steps)
     evaluate = _evaluation(family, tried, judged, points, tasks, episodes)
     return Program(trainer, evaluate, _look(family, tried, judged), judged.unit, points)
+
+
+def _check_optimum(family):
+    """Raise `Misuse` unless a test task has a best return: who trains first is not to learn only then that it has none."""
+    key = jax.random.key(0)
+    best = jax.eval_shape(lambda key: family.optimum(key, family.split.test.sample(key)), key)
+    scalar = isinstance(best, jax.ShapeDtypeStruct) and best.shape == ()
+    require(scalar, f"a family's optimum must give one number, got {best}; return NaN where nobody knows it.")
 
 
 def _evaluation(family, tested, judge, points, tasks, episodes):

@@ -33,10 +33,10 @@ def make_rulesets(
 ) -> Rulesets:
     """Up to `count` distinct rulesets, always the same for a seed; fewer where that many are hard to find.
 
-    A goal is to hold an object, to come near it, or to put it beside another, as `goals` say. Each of the `rules` makes one object that is
-    still needed out of one or two new ones, under the same three conditions, so that all rules and all objects but the
-    `distractors` are needed, each once: every ruleset can be solved. Objects are balls, squares and pyramids in four
-    colours, each there once at most. Where two are alike but for the order of rules or objects, there is one.
+    A goal is to hold an object, to come near it, or to put it beside another, as `goals` say. Each of the `rules` makes one
+    object that is still needed out of one or two new ones, under the same three conditions, so that all rules and all
+    objects but the `distractors` are needed, each once: every ruleset can be solved. Objects are balls, squares and pyramids
+    in four colours, each there once at most. Where two are alike but for the order of rules or objects, there is one.
     Raises `Misuse` on sizes < 0, on other goals, and where there might not be enough objects.
     """
     for name, size, least in (("count", count, 1), ("rules", rules, 0), ("distractors", distractors, 0)):

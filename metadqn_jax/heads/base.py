@@ -41,6 +41,9 @@ def bins_of(support: Support | None) -> int:
     for name in ("low", "high"):
         check_real(f"support.{name}", getattr(support, name), least=-math.inf)
     require(support.low < support.high, f"support.low must be below support.high, got {support}; swap them.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        apart = np.isfinite(widths := np.diff(np.asarray(support.edges))).all() and (widths > 0).all()
+    require(bool(apart), f"a support's bins must be apart in float32, got {support}; bring it nearer to 0, or take fewer bins.")
     return support.bins
 
 
@@ -66,12 +69,16 @@ def check_box(head: str, low: Bounds, high: Bounds) -> tuple[np.ndarray, np.ndar
     """The bounds of a box as float32 [d]; raises `Misuse` unless they are finite and in order."""
     try:
         least, most = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    except (TypeError, ValueError):  # words, or vectors of vectors
+    except (TypeError, ValueError):  # vectors of vectors
         least = most = np.zeros(0, np.float32)
+    words = any(np.asarray(ends).dtype.kind not in "biuf" for ends in (low, high) if least.size)
     with np.errstate(over="ignore", invalid="ignore"):
         vectors = least.shape == most.shape == (least.size,) and least.size > 0
         bounded = vectors and np.isfinite(most - least).all() and np.less(least, most).all()
-    require(bool(bounded), f"{head} must lie in a box with finite bounds low < high, [d] each, got {low} and {high}; bound it.")
+    require(
+        bool(bounded) and not words,
+        f"{head} must lie in a box with finite bounds low < high, [d] each, got {low} and {high}; bound it.",
+    )
     return least, most
 
 
@@ -97,7 +104,9 @@ def within(inner: tuple[np.ndarray, np.ndarray], outer: tuple[np.ndarray, np.nda
 
 def by_option(head: ActionHead) -> bool:
     """Whether the network gives an output, or a support's bins, for each option of an action, as `discrete` and `factored` do:
-    whether values may be split into one of the state and advantages."""
+    whether values may be split into one of the state and advantages. Outputs that a head makes on its own are none."""
+    if head.outputs is not ActionHead._field_defaults["outputs"]:
+        return False
     action = jax.eval_shape(head.sample, jax.random.key(0))
     return head.width == jax.eval_shape(head.embed, action).size * bins_of(head.support)
 

@@ -128,6 +128,10 @@ def check_distribution(distribution: TaskDistribution) -> None:
     """Raise `Misuse` unless reset and step agree on shapes and dtypes, so that a stream can run in a loop."""
     check_kind(distribution)
     key, spec = jax.random.key(0), distribution.spec
+    require(
+        isinstance(spec.observation, jax.ShapeDtypeStruct),
+        f"observations must be one array, got {jax.tree.structure(spec.observation)}; return an array from what makes them.",
+    )
     task = jax.eval_shape(distribution.sample, key)
     world, obs = jax.eval_shape(distribution.reset, key, task)
     action = jax.eval_shape(lambda key: spec.head.decode(spec.head.sample(key)), key)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import Misuse, check_callable, check_count, check_real, require
+from metadqn_jax.checks import Misuse, check_callable, check_count, check_real, check_same, require
 from metadqn_jax.tasks.base import Family, TaskDistribution, TaskSplit, check_family, check_kind
 from metadqn_jax.tasks.wrappers import map_observation
 from metadqn_jax.types import Array, Key, Task, World
@@ -93,9 +93,14 @@ def sticky_actions(distribution: TaskDistribution, least: float = 0.0, most: flo
 
     A task becomes (inner task, probability float32 []), which is uniform within [least, most) (Machado et al. 2018,
     section 5). Whatever is carried out is the last action. Differs from the paper: each episode begins as if its last
-    action had been zero, a game's no-op. Raises `Misuse` on what is no probability, or out of order.
+    action had been zero, a game's no-op; permute actions outside of this wrapper, where it is to be that.
+    Raises `Misuse` on what is no probability, or out of order, and on a trial, whose episodes it could not tell apart.
     """
     check_kind(distribution)
+    require(
+        distribution.spec.trial is None,
+        "actions must be made sticky before episodes are joined, got a trial; write trial(sticky_actions(...), ...).",
+    )
     check_real("least", least, most=1.0)
     check_real("most", most, least=least, most=1.0)
     head = distribution.spec.head
@@ -122,13 +127,14 @@ def sticky_actions(distribution: TaskDistribution, least: float = 0.0, most: flo
 def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribution]) -> Family:
     """The family under `permute_actions`, `mix_observation` or the like, whose tasks are (inner task, what hides it).
 
-    One wrapper at a time. Both sides keep their inner tasks, so they still share none; the optimum is the inner task's,
-    and a privileged learner is shown both, a permutation one-hot. `disguised(cartpole(), mix_observation)` is CartPole behind
-    random observations.
+    One wrapper at a time: for two, disguise the family twice. Both sides keep their inner tasks, so they still share none;
+    the optimum is the inner task's, and a privileged learner is shown both, a permutation one-hot.
+    `disguised(cartpole(), mix_observation)` is CartPole behind random observations. Raises `Misuse` on a wrapper whose tasks
+    are others.
     """
     check_family(family)
     check_callable("wrapper", wrapper, "distribution")
-    sides = TaskSplit(*(wrapper(side) for side in family.split))
+    sides = TaskSplit(*(_wrapped(wrapper, side) for side in family.split))
 
     def features(task):
         inner, hidden = task
@@ -137,6 +143,21 @@ def disguised(family: Family, wrapper: Callable[[TaskDistribution], TaskDistribu
         return jnp.concatenate([family.features(inner), jnp.ravel(shown)])
 
     return family._replace(split=sides, optimum=lambda key, task: family.optimum(key, task[0]), features=features)
+
+
+def _wrapped(wrapper: Callable[[TaskDistribution], TaskDistribution], side: TaskDistribution) -> TaskDistribution:
+    """One side of a family under the wrapper. Raises `Misuse` unless its tasks are (the side's own, one array)."""
+    wrapped = wrapper(side)
+    check_kind(wrapped)
+    inner, task = (jax.eval_shape(one.sample, jax.random.key(0)) for one in (side, wrapped))
+    cure = "apply `disguised` once for each wrapper, and only those that draw something with the task"
+    hidden = task[1] if isinstance(task, tuple) and len(task) == 2 else None
+    require(
+        isinstance(hidden, jax.ShapeDtypeStruct),
+        f"a disguised task must be (inner task, one array that hides it), got {jax.tree.structure(task)}; {cure}.",
+    )
+    check_same("the inner task of a disguised one", inner, task[0], cure)
+    return wrapped
 
 
 def _under(distribution: TaskDistribution, sample: Callable[[Key], Task]) -> TaskDistribution:

@@ -92,7 +92,7 @@ def from_gymnax(
         f"{env.name} must observe one array, got {jax.tree.structure(observation)}; wrap it so that it concatenates its parts.",
     )
     head = _default_head(env, base, vary) if head is None else head
-    _check_head(env, base, head)
+    _check_head(env, base, vary, head)
     distribution = TaskDistribution(sample, reset, step, Spec(observation, head))
     check_distribution(distribution)
     return distribution
@@ -105,8 +105,9 @@ def _environment(env: Any, params: Any) -> tuple[Any, Any]:
         require(env in gymnax.registered_envs, f"unknown gymnax environment {env!r}; gymnax.registered_envs lists them.")
         env, _ = gymnax.make(env)
     require(
-        hasattr(env, "step_env") and not isinstance(env, type),
-        f"env must be a gymnax id or Environment, got {env!r}; call a class first, and of gymnax.make's pair give the first.",
+        hasattr(type(env), "step_env"),  # gymnax's wrappers only pass their environment's on, past themselves
+        f"env must be a gymnax id or Environment, got {env!r}; call a class first, of gymnax.make's pair give the first, and "
+        "wrap the task distribution instead of the environment.",
     )
     default = env.default_params
     wanted, got = type(default), type(params)
@@ -136,21 +137,33 @@ def _default_head(env: Any, params: Any, vary: Callable[[Key, Any], Any]) -> Act
         return multi_discrete([int(size) for size in space.nvec])
     require(hasattr(space, "low"), f"{env.name} has the action space {space}, for which no head is usual; pass one.")
     low, high = _bounds(space)
-    with jax.ensure_compile_time_eval():
-        drawn = [_bounds(env.action_space(vary(key, params))) for key in jax.random.split(jax.random.key(0), 4)]
     require(
-        all(np.array_equal(bounds, (low, high)) for bounds in drawn),
+        _one_box(env, params, vary),
         f"the usual head needs one box of actions for all tasks, but {env.name}'s differs; pass a head for the widest.",
     )
     head = factored(low.ravel(), high.ravel(), bins=5)
     return head._replace(decode=lambda action: head.decode(action).reshape(space.shape))
 
 
-def _check_head(env: Any, params: Any, head: ActionHead) -> None:
-    """Raise `Misuse` unless the head gives actions of the environment's space and, where it knows them, as many."""
+def _one_box(env: Any, params: Any, vary: Callable[[Key, Any], Any]) -> bool:
+    """Whether some tasks have the same bounds of their actions."""
+    with jax.ensure_compile_time_eval():
+        drawn = [_bounds(env.action_space(vary(key, params))) for key in jax.random.split(jax.random.key(0), 4)]
+    return all(np.array_equal(bounds, _bounds(env.action_space(params))) for bounds in drawn)
+
+
+def _check_head(env: Any, params: Any, vary: Callable[[Key, Any], Any], head: ActionHead) -> None:
+    """Raise `Misuse` unless the head gives actions of the environment's space and, where it knows them, as many.
+
+    Where each task has bounds of its own, a head may go as far as it likes.
+    """
     space, key = env.action_space(params), jax.random.key(0)
     action = jax.eval_shape(lambda key: head.decode(head.sample(key)), key)
     wanted = jax.eval_shape(space.sample, key)
+    single = isinstance(wanted, jax.ShapeDtypeStruct) and isinstance(action, jax.ShapeDtypeStruct)
+    if not single:
+        check_same(f"an action of {env.name}", wanted, action, f"decode actions into {space}")
+        return
     kinds = [jnp.issubdtype(one.dtype, jnp.floating) for one in (action, wanted)]
     require(
         action.shape == wanted.shape and kinds[0] == kinds[1],
@@ -160,7 +173,7 @@ def _check_head(env: Any, params: Any, head: ActionHead) -> None:
     if hasattr(space, "n"):
         right = head.num_actions in (None, space.n)
         require(right, f"the head must have {env.name}'s {space.n} actions, got {head.num_actions}; take a head for {space}.")
-    if not (hasattr(space, "low") or hasattr(space, "nvec")):
+    if not (hasattr(space, "low") or hasattr(space, "nvec")) or not _one_box(env, params, vary):
         return
     least, most = extremes(head)
     require(

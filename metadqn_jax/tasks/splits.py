@@ -156,8 +156,9 @@ def _as_set(distribution: TaskDistribution, tasks: Task) -> tuple[Task, int]:
 def fingerprint(task: Task) -> Array:
     """A hash of a task's numbers, uint32 []: equal tasks have equal ones (murmur3's finaliser over position and bits)."""
     total = jnp.uint32(0)
-    for leaf in jax.tree.leaves(task):
-        flat = jnp.ravel(jnp.asarray(leaf))
+    for leaf in map(jnp.asarray, jax.tree.leaves(task)):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        flat = jnp.ravel(jax.random.key_data(leaf) if is_key else leaf)
         bits = _bits(flat)
         place = jnp.arange(1, bits.size + 1, dtype=jnp.uint32)
         total = _scramble(total + jnp.sum(_scramble(bits + _scramble(place)), dtype=jnp.uint32))

@@ -67,10 +67,14 @@ def absorb(distribution: TaskDistribution, horizon: int) -> TaskDistribution:
 
     What an early end gains or loses is so felt at once. In a `trial` whose episodes follow each other's ends it is felt where
     the trial rests, at its end, beyond the reach of a usual discount. An episode that the environment truncates rests, too,
-    and is then truncated. Raises `Misuse` on a horizon < 1.
+    and is then truncated. Raises `Misuse` on a horizon < 1, and on a trial.
     """
     check_kind(distribution)
     check_count("horizon", horizon)
+    require(
+        distribution.spec.trial is None,
+        "episodes must be absorbed before they are joined, got a trial; write trial(absorb(...), ...).",
+    )
 
     def reset(key, task):
         inner, obs = distribution.reset(key, task)

@@ -67,7 +67,7 @@ def vary_uniform(ranges: Ranges) -> Callable[[Key, Any], Any]:
 
 
 def places(ranges: Ranges) -> Callable[[Any], Array]:
-    """`features` of tasks that `vary_uniform` made: of each parameter that varies, its place between its bounds, −1 to 1.
+    """`features` of tasks that `vary_uniform` made: of each number that varies, its place between its bounds, −1 to 1.
 
     Raises `Misuse` on ranges that are none.
 
@@ -79,7 +79,9 @@ def places(ranges: Ranges) -> Callable[[Any], Array]:
     ends = {names[0]: np.ravel(intervals) for names, intervals in _spans(ranges).items()}
     middle = {name: float(bounds.min() + bounds.max()) / 2 for name, bounds in ends.items()}
     half = {name: max(float(bounds.max() - bounds.min()) / 2, 1e-6) for name, bounds in ends.items()}
-    return lambda task: jnp.array([(getattr(task, name) - middle[name]) / half[name] for name in ends], jnp.float32)
+    return lambda task: jnp.concatenate(
+        [jnp.ravel((jnp.asarray(getattr(task, name)) - middle[name]) / half[name]) for name in ends] or [jnp.zeros(0)]
+    ).astype(jnp.float32)
 
 
 def uniform(key: Key, intervals: tuple[Interval, ...], shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Array:
@@ -109,8 +111,9 @@ def derive(params: Any) -> Any:
 
 
 def _home(params: Any) -> str:
-    """The module of gymnax that these EnvParams are of, like `classic_control.cartpole`."""
-    return type(params).__module__.removeprefix("gymnax.environments.")
+    """The module of gymnax that these EnvParams are of, like `classic_control.cartpole`, also where a subclass adds to them."""
+    homes = [kind.__module__.removeprefix("gymnax.environments.") for kind in type(params).__mro__]
+    return next((home for home in homes if home in {**DEAD, **DERIVED}), homes[0])
 
 
 def _spans(ranges: Any) -> dict[tuple[str, ...], tuple[Interval, ...]]:

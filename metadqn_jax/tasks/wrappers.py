@@ -17,6 +17,7 @@ def map_observation(distribution: TaskDistribution, change: Callable[[Task, Arra
     """Observations become `change(task, obs)`, wherever they appear. Raises `Misuse` if that breaks the shapes."""
 
     check_kind(distribution)
+    check_callable("change", change, "task, obs")
 
     def reset(key, task):
         world, obs = distribution.reset(key, task)
