@@ -17,7 +17,7 @@ from metadqn_jax.actions import grid
 from metadqn_jax.checks import Misuse
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.from_gymnax import from_gymnax
-from metadqn_jax.tasks.vary import DEAD, DERIVED, derive, uniform, vary_uniform
+from metadqn_jax.tasks.vary import DEAD, DERIVED, derive, places, uniform, vary_uniform
 
 gymnax = pytest.importorskip("gymnax")
 
@@ -279,6 +279,21 @@ def test_a_box_that_differs_between_tasks_needs_a_head_of_its_own():
     with pytest.raises(Misuse, match=r"one box of actions for all tasks[^\n]*; pass a head for the widest\.$"):
         from_gymnax("Pendulum-v1", vary)
     assert from_gymnax("Pendulum-v1", vary, head=grid([-2.0], [2.0], 3)).spec.head.width == 3
+    assert from_gymnax("Pendulum-v1", vary, head=grid([-4.0], [4.0], 5)).spec.head.width == 5  # the widest, as it says
+    with pytest.raises(Misuse, match=r"got some between -4\.0 and 4\.0"):
+        from_gymnax("Pendulum-v1", vary_uniform({"m": (0.5, 4.0)}), head=grid([-4.0], [4.0], 5))
+
+
+def test_the_places_of_numbers_and_arrays_stand_in_one_row():
+    ranges = {"x": (0.0, 2.0), "y": (0, 10)}
+    np.testing.assert_allclose(places(ranges)(Both()), [1.0, -1.0, 0.0, 1.0])
+    assert places({})(Both()).shape == (0,)
+
+
+@struct.dataclass
+class Both:
+    x: float = 2.0
+    y: Any = dataclasses.field(default_factory=lambda: np.array([0, 5, 10]))
 
 
 def test_points_are_drawn_all_alike():

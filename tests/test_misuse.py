@@ -4,6 +4,7 @@ import dataclasses
 import sys
 
 import gymnax
+import gymnax.wrappers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,11 @@ import optax
 import pytest
 
 from metadqn_jax import programs, td, training
-from metadqn_jax.actions import candidates, discrete, factored, held, multi_discrete, naf, ornstein_uhlenbeck, sampled
+from metadqn_jax.actions import Support, candidates, discrete, factored, held, multi_discrete, naf, ornstein_uhlenbeck, sampled
 from metadqn_jax.catalog import FAMILIES, LEARNERS, learners_of
 from metadqn_jax.checks import Misuse, check_name
 from metadqn_jax.environments.xland import XLand
+from metadqn_jax.environments.xland_rulesets import make_rulesets
 from metadqn_jax.evaluation import adaptation_returns, random_trial_returns, trial_returns
 from metadqn_jax.explore import by_segment
 from metadqn_jax.learners.anil import anil
@@ -37,14 +39,14 @@ from metadqn_jax.planners.tabular_strategies import Sizes, sizes_of, ucrl2
 from metadqn_jax.stats import bootstrap
 from metadqn_jax.sweep import sweep
 from metadqn_jax.tasks.base import TaskDistribution, check_distribution, sample_tasks
-from metadqn_jax.tasks.disguises import disguised, mirror_observation, mix_observation, sticky_actions
+from metadqn_jax.tasks.disguises import disguised, mirror_observation, mix_observation, permute_actions, sticky_actions
 from metadqn_jax.tasks.from_gymnax import from_gymnax
 from metadqn_jax.tasks.navigation import navigation
 from metadqn_jax.tasks.splits import split
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import absorb, in_trials, trial
 from metadqn_jax.tasks.vary import places, vary_uniform
-from metadqn_jax.tasks.wrappers import observe_task, observed, scale_observation, with_head
+from metadqn_jax.tasks.wrappers import map_observation, observe_task, observe_time, observed, scale_observation, with_head
 from metadqn_jax.training import make_trainer
 from metadqn_jax.types import Span
 
@@ -408,6 +410,48 @@ def call_cases():
         "a strategy that meets other observations": (lambda: played(ucrl2(Sizes(4, 3, 2, 2), DUAN)), "observations of a trial"),
         "sizes in a tuple": (lambda: ucrl2((4, 3, 2, 2), DUAN), "sizes must be Sizes, got a tuple"),
         "sizes of plain episodes": (lambda: sizes_of(tabular(4, 3, 5)), "put the family in trials"),
+        "a wrapper of gymnax's": (
+            lambda: from_gymnax(gymnax.wrappers.FlattenObservationWrapper(gymnax.make("CartPole-v1")[0]), vary_uniform({})),
+            "wrap the task distribution instead of the environment",
+        ),
+        "a rest within a trial": (
+            lambda: absorb(trial(family.split.train, 2, 5), 7),
+            "must be plain episodes, got trials; absorb first",
+        ),
+        "sticky trials": (
+            lambda: sticky_actions(trial(family.split.train, 2, 5)),
+            "actions must be made sticky before episodes are joined, got a trial",
+        ),
+        "two disguises at once": (
+            lambda: disguised(family, lambda side: mirror_observation(permute_actions(side), (0,))),
+            "the inner task of a disguised one .*; apply `disguised` once for each wrapper",
+        ),
+        "a disguise that hides nothing": (
+            lambda: disguised(family, lambda side: observe_time(side, 20)),
+            r"a disguised task must be \(inner task, one array that hides it\)",
+        ),
+        "a wrapper that returns nothing": (lambda: disguised(family, lambda side: None), "needed here, got a NoneType"),
+        "a view without a return": (
+            lambda: map_observation(family.split.train, lambda task, obs: None),
+            "observations must be one array",
+        ),
+        "a view in two parts": (
+            lambda: map_observation(family.split.train, lambda task, obs: (obs, obs)),
+            "observations must be one array",
+        ),
+        "a view by number": (lambda: map_observation(family.split.train, 3), r"change must be a function of \(task, obs\)"),
+        "a recipe's flag in a word": (
+            lambda: programs.make_parts(family.split.train, dataclasses.replace(family.recipe, dueling="no")),
+            "dueling must be True or False, got 'no'",
+        ),
+        "a dueling search by chance": (
+            lambda: mlp(spec._replace(head=sampled([-1.0] * 2, [1.0] * 2, Support(-5.0, 5.0, 32))), dueling=True),
+            "a dueling network needs a head with an output for each option",
+        ),
+        "a support too narrow to tell": (lambda: discrete(3, Support(1e8, 1e8 + 1, 5)), "bins must be apart in float32"),
+        "numbers in words": (lambda: factored(["-1"], ["1"], 3), "a box with finite bounds"),
+        "no kind of goal": (lambda: make_rulesets(9, goals=()), "goals must name at least one kind"),
+        "another kind of goal": (lambda: make_rulesets(9, goals=("hol",)), "did you mean 'hold'"),
     }
 
 
@@ -485,6 +529,7 @@ def test_a_learner_for_lifetimes_of_another_length(house):
             lambda family: {"split": family.split._replace(test=trial(family.split.test, 2, 20))},
             "both sides of a family must look alike, got .*; wrap both",
         ),
+        (lambda family: {"optimum": lambda key, task: None}, "a family's optimum must give one number, got None"),
     ],
 )
 def test_families_that_are_not_whole(house, changes, words):

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from gymnax.environments import spaces
+from gymnax.environments.classic_control import cartpole
 
 from metadqn_jax import actions
 from metadqn_jax.actions import discrete
@@ -25,6 +27,7 @@ from metadqn_jax.tasks.semicircle import semicircle
 from metadqn_jax.tasks.splits import fingerprint, finite, reserve, separate, split, withhold
 from metadqn_jax.tasks.tabular import tabular
 from metadqn_jax.tasks.trials import trial
+from metadqn_jax.tasks.vary import vary_uniform
 from metadqn_jax.tasks.wrappers import observe_task, observe_time, scale_observation
 
 COUNT = 2_000
@@ -172,6 +175,24 @@ def test_what_gymnax_derives_follows_what_a_user_varies():
     assert task.masscart > 1.0
 
 
+@struct.dataclass
+class MorePoleParams(cartpole.EnvParams):
+    wind: float = 0.0
+
+
+class WindyPole(cartpole.CartPole):
+    @property
+    def default_params(self):
+        return MorePoleParams()
+
+
+def test_what_gymnax_derives_is_known_where_a_user_adds_a_field():
+    task = from_gymnax(WindyPole(), vary_uniform({"masspole": (1.0, 1.0), "wind": (0.5, 0.5)})).sample(jax.random.key(0))
+    np.testing.assert_allclose([task.total_mass, task.polemass_length, task.wind], [2.0, 0.5, 0.5])
+    with pytest.raises(Misuse, match="derives it from masscart and masspole"):
+        from_gymnax(WindyPole(), vary_uniform({"total_mass": (1.0, 2.0)}))
+
+
 # --- fingerprint
 
 fingerprints = jax.jit(jax.vmap(fingerprint))
@@ -199,6 +220,11 @@ def test_equal_numbers_have_equal_fingerprints():
     zero, minus = {"goal": jnp.array([0.0, 1.0])}, {"goal": jnp.array([-0.0, 1.0])}
     assert int(fingerprint(zero)) == int(fingerprint(minus)) == int(jax.jit(fingerprint)(minus))
     assert int(fingerprint(zero)) == int(fingerprint({"goal": np.float32([0.0, 1.0])}))
+
+
+def test_random_keys_have_fingerprints():
+    prints = [int(fingerprint({"seed": jax.random.key(seed)})) for seed in (1, 1, 2)]
+    assert prints[0] == prints[1] != prints[2]
 
 
 def fused(key, params):

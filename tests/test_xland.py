@@ -9,7 +9,7 @@ import pytest
 
 from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.xland import TILES, XLand
-from metadqn_jax.environments.xland_rulesets import BESIDE, GOALS, HOLD, NEAR, RULES, held_out, make_rulesets
+from metadqn_jax.environments.xland_rulesets import BESIDE, GOALS, HOLD, KINDS, NEAR, RULES, held_out, make_rulesets
 from metadqn_jax.loops import repeat
 from metadqn_jax.tasks.base import sample_tasks
 from metadqn_jax.tasks.xland import xland
@@ -236,6 +236,12 @@ def test_rulesets_are_distinct_and_need_every_rule_and_all_objects_but_the_distr
         assert objects == sorted(objects)  # one order, so that none is there twice
         assert some == sorted(some)
         assert wanted == sorted(wanted)
+
+
+@pytest.mark.parametrize("goals", [("hold",), ("near", "beside")])
+def test_goals_are_of_the_kinds_that_one_names(goals):
+    made = make_rulesets(300, rules=0, goals=goals)
+    assert set(made.goals[:, 0].tolist()) == {GOALS[KINDS[goal]] for goal in goals}
 
 
 def test_rulesets_are_the_same_each_time_and_others_for_other_seeds():

@@ -71,10 +71,7 @@ def absorb(distribution: TaskDistribution, horizon: int) -> TaskDistribution:
     """
     check_kind(distribution)
     check_count("horizon", horizon)
-    require(
-        distribution.spec.trial is None,
-        "episodes must be absorbed before they are joined, got a trial; write trial(absorb(...), ...).",
-    )
+    _check_plain(distribution)
 
     def reset(key, task):
         inner, obs = distribution.reset(key, task)
@@ -109,8 +106,7 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
     Raises `Misuse` on sizes < 1, and on what is a trial already.
     """
     check_kind(distribution)
-    plain = distribution.spec.trial is None
-    require(plain, "what is put in a trial must be plain episodes, got trials; put it in one only once.")
+    _check_plain(distribution)
     check_count("episodes", episodes)
     check_count("horizon", horizon)
     length = episodes * horizon
@@ -153,6 +149,13 @@ def trial(distribution: TaskDistribution, episodes: int, horizon: int) -> TaskDi
 
 def _where(condition, then, otherwise):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), then, otherwise)
+
+
+def _check_plain(distribution: TaskDistribution) -> None:
+    require(
+        distribution.spec.trial is None,
+        "what is absorbed or put in a trial must be plain episodes, got trials; absorb first, and put it in one only once.",
+    )
 
 
 def check_trials(distribution: TaskDistribution) -> None:
