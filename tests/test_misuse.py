@@ -33,6 +33,7 @@ from metadqn_jax.networks import cnn, mlp, reader
 from metadqn_jax.planners import bandit_strategies as strategies
 from metadqn_jax.planners import dark_room, gridnavi
 from metadqn_jax.planners.bandit import gittins_index
+from metadqn_jax.planners.bandit_belief import beta_prior, normal_prior
 from metadqn_jax.planners.tabular import value_iteration
 from metadqn_jax.planners.tabular_belief import DUAN
 from metadqn_jax.planners.tabular_strategies import Sizes, sizes_of, ucrl2
@@ -450,7 +451,16 @@ def call_cases():
         ),
         "a support too narrow to tell": (lambda: discrete(3, Support(1e8, 1e8 + 1, 5)), "bins must be apart in float32"),
         "numbers in words": (lambda: factored(["-1"], ["1"], 3), "a box with finite bounds"),
-        "no kind of goal": (lambda: make_rulesets(9, goals=()), "goals must name at least one kind"),
+        "no kind of goal": (lambda: make_rulesets(9, goals=()), "goals must be a tuple of at least one kind"),
+        "one kind of goal": (lambda: make_rulesets(9, goals="hold"), r"as in \('hold',\)"),
+        "a plane for a finite MDP": (lambda: sizes_of(in_trials(family)), "observations must be one-hot states"),
+        "a box for a finite MDP": (
+            lambda: sizes_of(in_trials(FAMILIES["reaching"](2))),
+            "actions must be single whole numbers",
+        ),
+        "a prior beyond numbers": (lambda: beta_prior(1e39, 1.0), "successes must be a finite number between"),
+        "a spread beyond numbers": (lambda: normal_prior(spread=1e20), "spread must be a finite number between"),
+        "a pinwheel of one cell": (lambda: dark_room.pinwheel(1, 1), "size must be a whole number of at least 3"),
         "another kind of goal": (lambda: make_rulesets(9, goals=("hol",)), "did you mean 'hold'"),
     }
 

@@ -39,7 +39,7 @@ def make_rulesets(
     in four colours, each there once at most. Where two are alike but for the order of rules or objects, there is one.
     Raises `Misuse` on sizes < 0, on other goals, and where there might not be enough objects.
     """
-    for name, size, least in (("count", count, 1), ("rules", rules, 0), ("distractors", distractors, 0)):
+    for name, size, least in (("count", count, 1), ("rules", rules, 0), ("distractors", distractors, 0), ("seed", seed, 0)):
         check_count(name, size, least)
     most = 2 + 2 * rules + distractors
     require(
@@ -47,7 +47,10 @@ def make_rulesets(
         f"rules and distractors must leave enough of {len(OBJECTS)} objects, got {rules} and {distractors}, which take up to "
         f"{most}; lower one of them.",
     )
-    require(len(goals) > 0, f"goals must name at least one kind, got {goals!r}; choose from {', '.join(KINDS)}.")
+    require(
+        isinstance(goals, Sequence) and not isinstance(goals, str) and len(goals) > 0,
+        f"goals must be a tuple of at least one kind, got {goals!r}; choose from {', '.join(KINDS)}, as in ('hold',).",
+    )
     kinds = np.array([check_name("kind of goal", goal, KINDS) for goal in goals])
     drawn = _draw(np.random.default_rng(seed), 4 * count, rules, distractors, kinds)
     _, first = np.unique(_rows(*drawn), axis=0, return_index=True)

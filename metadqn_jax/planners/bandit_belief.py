@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from metadqn_jax.checks import check_real
 from metadqn_jax.types import Array, Key
 
+HUGE = 1e9  # whose squares float32 holds
+
 
 class ArmPrior(NamedTuple):
     """What is believed of arms before and after pulls; the arms are independent, and all arrays are [arms].
@@ -26,13 +28,13 @@ def beta_prior(successes: float = 1.0, failures: float = 1.0) -> ArmPrior:
     """Arms pay 1 or 0, with means ~ Beta(successes, failures), by default uniform (Gelman et al. 2013, section 2.4).
 
     Of rewards that no such arm pays the scores of strategies end as NaN, of which judges take the first: give arms that pay
-    other numbers a `normal_prior`. Raises `Misuse` on parameters < 0.001.
+    other numbers a `normal_prior`. Raises `Misuse` on parameters < 0.001 or > 1e9.
 
     >>> float(beta_prior(2, 1).mean(jnp.array(1.0), jnp.array(1.0)))  # one pull, which paid
     0.75
     """
-    check_real("successes", successes, least=1e-3)
-    check_real("failures", failures, least=1e-3)
+    check_real("successes", successes, least=1e-3, most=HUGE)
+    check_real("failures", failures, least=1e-3, most=HUGE)
     sampler = beta if min(successes, failures) >= 1 else jax.random.beta
 
     def possible(pulls, paid):
@@ -52,14 +54,14 @@ def beta_prior(successes: float = 1.0, failures: float = 1.0) -> ArmPrior:
 def normal_prior(mean: Any = 0.0, spread: Any = 1.0, noise: Any = 1.0) -> ArmPrior:
     """Arms pay their means ~ N(mean, spread²) plus noise ~ N(0, noise²) (Gelman et al. 2013, section 2.5).
 
-    The defaults are those of `gaussian_bandit`. Raises `Misuse` on a spread or a noise < 1e-6.
+    The defaults are those of `gaussian_bandit`. Raises `Misuse` on a spread or a noise < 1e-6, and on numbers > 1e9.
 
     >>> float(normal_prior().mean(jnp.array(1.0), jnp.array(3.0)))  # one pull, which paid 3
     1.5
     """
-    check_real("mean", mean, least=-jnp.inf)
-    check_real("spread", spread, least=1e-6)
-    check_real("noise", noise, least=1e-6)
+    check_real("mean", mean, least=-HUGE, most=HUGE)
+    check_real("spread", spread, least=1e-6, most=HUGE)
+    check_real("noise", noise, least=1e-6, most=HUGE)
     worth = (noise / spread) ** 2  # of how many pulls the prior is
 
     def posterior_mean(pulls, paid):
@@ -74,13 +76,13 @@ def normal_prior(mean: Any = 0.0, spread: Any = 1.0, noise: Any = 1.0) -> ArmPri
 def beta(key: Key, a: Array, b: Array) -> Array:
     """Draws from Beta(a, b), for a and b of one shape, at least 1; several times faster than `jax.random.beta` on many.
 
-    NaN where a or b is less.
+    NaN where a or b is less, or not finite.
 
     A ratio of Gamma variables, each by Marsaglia and Tsang (2000, section 4): 95 of 100 proposals are accepted, so the
     whole array proposes until all of it is. Exact up to rounding.
     """
     shape = jnp.stack([a, b])
-    valid = shape >= 1
+    valid = (shape >= 1) & jnp.isfinite(shape)
     scale = shape - 1 / 3
     width = jax.lax.rsqrt(9 * scale)
 

@@ -61,10 +61,10 @@ def pinwheel(episodes: int, size: int = 9, horizon: int = 20) -> np.ndarray:
 
     The room but for its centre is four rectangles that turn around it. Each episode goes through the next, row by row
     to and fro, and rests where that ends; with the defaults four episodes see all of the room.
-    Raises `Misuse` on even sizes, and on episodes or a horizon < 1.
+    Raises `Misuse` on even sizes, on a size < 3, and on episodes or a horizon < 1.
     """
-    for name, value in (("episodes", episodes), ("size", size), ("horizon", horizon)):
-        check_count(name, value)
+    for name, value, least in (("episodes", episodes, 1), ("size", size, 3), ("horizon", horizon, 1)):
+        check_count(name, value, least)
     require(size % 2 == 1, f"a pinwheel turns around the cell in the middle, got the even size {size}; make it odd.")
     half = size // 2
     rows = [[(dx, dy) for dx in range(1, half + 1)][:: 1 - 2 * (dy % 2)] for dy in range(half + 1)]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metadqn_jax.checks import check_count, check_real, require
 from metadqn_jax.learners.base import MetaLearner
@@ -50,11 +51,34 @@ class Planned(NamedTuple):
 def sizes_of(family: Family) -> Sizes:
     """The sizes of a family of finite MDPs in trials (`in_trials`): behind the one-hot state stand a flag and the time.
 
-    Raises `Misuse` on a family that is not in trials.
+    Raises `Misuse` on a family that is not in trials, and where states are not one-hot or actions not single numbers.
     """
     check_trials(family.split.test)
     spec, span = family.split.test.spec, family.recipe.span
+    action = jax.eval_shape(spec.head.sample, jax.random.key(0))
+    require(
+        spec.head.num_actions == spec.head.width and action.shape == () and jnp.issubdtype(action.dtype, jnp.integer),
+        f"a finite MDP's actions must be single whole numbers with one output each, got {action.dtype}{list(action.shape)} and "
+        f"{spec.head.width} outputs; take a discrete head.",
+    )
+    seen = _first_states(family.split.test)
+    require(
+        bool((np.sort(seen, 1) == np.eye(seen.shape[1])[-1]).all()),
+        f"a finite MDP's observations must be one-hot states, got {seen[0]} in a first one; take a family of one-hot states, "
+        "such as tabular.",
+    )
     return Sizes(spec.observation.shape[0] - 2, spec.head.width, family.horizon, span.segments * span.steps // family.horizon)
+
+
+def _first_states(distribution):
+    """What is observed of the first states of some tasks, [tasks, states]."""
+
+    def first(key):
+        key_task, key_reset = jax.random.split(key)
+        return distribution.reset(key_reset, distribution.sample(key_task))[1][:-2]
+
+    with jax.ensure_compile_time_eval():
+        return np.asarray(jax.jit(jax.vmap(first))(jax.random.split(jax.random.key(0), 4)))
 
 
 def planning(sizes: Sizes, prior: Prior, plan: Plan) -> MetaLearner:
