@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
+from command_line import start
 from kept import RESULTS, fill
 
 from metadqn_jax import actions, figures, td
+from metadqn_jax.checks import check_name
 from metadqn_jax.curves import learning_curve
 from metadqn_jax.evaluation import random_returns
 from metadqn_jax.explore import annealed
@@ -152,10 +153,12 @@ def show(results):
 def main(options: Options) -> None:
     """Run what is missing, and write the table and the figures."""
     names = list(PLACES) if options.only is None else [options.only]
+    for name in names:
+        check_name("task", name, PLACES)
     cells = [(name, head) for name in names for head in PLACES[name].heads]
     cells = [("Pendulum-v1", "factored, 3 bins")] if options.quick else cells
     fill(PATH, cells, lambda name, head: run(name, head, options), show, quick=options.quick)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    start(main, Options, Options.__doc__)

@@ -1,7 +1,9 @@
 """How all learners adapt on `cartpole`: python experiments/adapt_cartpole.py [--seeds N] [--tasks N] [--quick]."""
 
-import tyro
+import functools
+
+from command_line import start
 from common import Options, adapt
 
 if __name__ == "__main__":
-    adapt("cartpole", tyro.cli(Options, description=Options.__doc__))
+    start(functools.partial(adapt, "cartpole"), Options, Options.__doc__)

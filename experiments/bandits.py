@@ -10,14 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
+from command_line import start
 from kept import RESULTS, fill
 from rich.console import Console
 from seeds import trained
 
 from metadqn_jax import figures, programs, stats
 from metadqn_jax.catalog import LEARNERS, learners_of
-from metadqn_jax.checks import check_name
+from metadqn_jax.checks import check_name, require
 from metadqn_jax.evaluation import trial_returns
 from metadqn_jax.planners import bandit_strategies as strategies
 from metadqn_jax.planners.bandit import bayes_optimal
@@ -122,7 +122,9 @@ def main(options: Options) -> None:
         path.with_suffix(".md").write_text(markdown(kept))
         draw(path.with_suffix(".png"), kept)
 
-    fill(path, [pair for pair in wanted if {*options.only} <= {*pair}], work, show, quick=options.quick)
+    chosen = [pair for pair in wanted if {*options.only} <= {*pair}]
+    require(len(chosen) > 0, f"--only must name a cell, a column or one of each, got {' '.join(options.only)}; drop one.")
+    fill(path, chosen, work, show, quick=options.quick)
 
 
 def markdown(kept):
@@ -152,4 +154,4 @@ def draw(path, kept):
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    start(main, Options, Options.__doc__)

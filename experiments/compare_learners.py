@@ -5,7 +5,9 @@ learner adapts after each fresh segment; those with a memory live through a tria
 are kept learner by learner, and what stands is not run again.
 """
 
-import tyro
+import functools
+
+from command_line import start
 from side_by_side import Options, Place, compare
 
 from metadqn_jax.catalog import FAMILIES, LEARNERS
@@ -14,4 +16,4 @@ BUDGETS = {"navigation": 8_000_000, "tabular": 6_400_000, "cartpole": 4_800_000}
 PLACES = {name: Place(FAMILIES[name], budget) for name, budget in BUDGETS.items()}
 
 if __name__ == "__main__":
-    compare("compare", PLACES, list(LEARNERS), tyro.cli(Options, description=__doc__))
+    start(functools.partial(compare, "compare", PLACES, list(LEARNERS)), Options, __doc__)

@@ -8,7 +8,7 @@ curves of in-context learning alone.
 from typing import Any
 
 import in_trials
-import tyro
+from command_line import start
 from kept import RESULTS
 
 from metadqn_jax.planners.dark_room import bayes_bracket, random_return
@@ -48,4 +48,4 @@ def main(options: in_trials.Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(in_trials.Options, description=__doc__))
+    start(main, in_trials.Options, __doc__)

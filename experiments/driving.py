@@ -8,7 +8,7 @@ episodes, all seeds in one compiled program. What stands is not run again.
 import dataclasses
 import functools
 
-import tyro
+from command_line import start
 from side_by_side import BY_EPISODE, Options, Place, compare
 
 from metadqn_jax.tasks.highway import RANGES, TRIAL_RECIPE, highway, permuted_highway
@@ -32,4 +32,4 @@ PLACES = {
 LEARNERS = ("cavia", "maml", "pearl", "rl2", "multitask", "finetune", "continued", BY_EPISODE, "scratch", "conditioned")
 
 if __name__ == "__main__":
-    compare("driving", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))
+    start(functools.partial(compare, "driving", PLACES, LEARNERS), Options, __doc__)

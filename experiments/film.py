@@ -13,7 +13,7 @@ import games
 import jax
 import numpy as np
 import robots
-import tyro
+from command_line import start
 from kept import RESULTS, compile_fast
 from seeds import trained
 from side_by_side import Place
@@ -139,4 +139,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    start(main, Options, __doc__)

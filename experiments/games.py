@@ -5,7 +5,9 @@ XLand-MiniGrid. All are meta-trained on the same number of environment steps of 
 1, 2 and 3 fresh segments, or by the episodes of a trial. What stands is not run again.
 """
 
-import tyro
+import functools
+
+from command_line import start
 from side_by_side import BY_EPISODE, Options, Place, compare
 
 from metadqn_jax.catalog import FAMILIES
@@ -24,4 +26,4 @@ PLACES = {name: Place(FAMILIES[name], budget) for name, budget in BUDGETS.items(
 LEARNERS = ("cavia", "maml", "rl2", "multitask", "finetune", "continued", BY_EPISODE, "scratch", "conditioned")
 
 if __name__ == "__main__":
-    compare("games", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))
+    start(functools.partial(compare, "games", PLACES, LEARNERS), Options, __doc__)

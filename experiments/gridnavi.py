@@ -4,7 +4,7 @@ A trial has 4 episodes; goals are drawn from all cells that may hold one, the pr
 """
 
 import in_trials
-import tyro
+from command_line import start
 from kept import RESULTS
 
 from metadqn_jax.planners.gridnavi import bayes_optimal
@@ -33,4 +33,4 @@ def main(options: in_trials.Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(in_trials.Options, description=__doc__))
+    start(main, in_trials.Options, __doc__)

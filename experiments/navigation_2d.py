@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 import side_by_side
-import tyro
+from command_line import start
 from kept import RESULTS, fill
 from rich.console import Console
 
@@ -70,7 +70,16 @@ class Options:
 def main(options: Options) -> None:
     """Run what is missing, and write results/navigation_2d_HEAD.{json,md,png}."""
     console = Console()
-    learners = ["cavia", "pearl"] if options.quick else [options.learner] if options.learner else list(LEARNERS)
+    heads, learners = (
+        ([options.only] if options.only else list(HEADS)),
+        [options.learner] if options.learner else list(LEARNERS),
+    )
+    for head in heads:
+        check_name("head", head, HEADS)
+    for name in learners:
+        check_name("learner", name, LEARNERS)
+    if options.quick:
+        heads, learners = ["5"], ["cavia", "pearl"]
 
     def work(family, name):
         recipe = dataclasses.replace(family.recipe, **CHANGES.get(name, {}))
@@ -83,12 +92,12 @@ def main(options: Options) -> None:
         console.print(name, np.round(row["mean_return"], 2), f"{row['cpu_seconds']} CPU-s", highlight=False)
         return row
 
-    for head in ["5"] if options.quick else [options.only] if options.only else list(HEADS):
-        path, family = RESULTS / f"navigation_2d_{head}.json", check_name("head", head, HEADS)()
+    for head in heads:
+        path, family = RESULTS / f"navigation_2d_{head}.json", HEADS[head]()
         show = functools.partial(side_by_side.show, path, f"navigation_2d, {TITLES[head]}", published=PUBLISHED)
         cells = [(name,) for name in learners]
         fill(path, cells, functools.partial(work, family), show, anew=options.learner is not None, quick=options.quick)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    start(main, Options, Options.__doc__)

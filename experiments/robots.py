@@ -6,7 +6,9 @@ whose torques are a box, and reaching in 12 dimensions, by motors turned by one 
 0 … 3 segments, or by a trial's episodes, all seeds in one compiled program. What stands is not run again.
 """
 
-import tyro
+import functools
+
+from command_line import start
 from side_by_side import Options, Place, compare
 
 from metadqn_jax.actions import factored, held
@@ -32,4 +34,4 @@ PLACES = {
 LEARNERS = ("rl2", "cavia", "maml", "pearl", "multitask", "finetune", "continued", "scratch", "conditioned")
 
 if __name__ == "__main__":
-    compare("robots", PLACES, LEARNERS, tyro.cli(Options, description=__doc__))
+    start(functools.partial(compare, "robots", PLACES, LEARNERS), Options, __doc__)

@@ -6,7 +6,7 @@ definition, and with those of the grid, which is the optimum here.
 
 import in_trials
 import jax
-import tyro
+from command_line import start
 from kept import RESULTS
 
 from metadqn_jax.tasks.base import sample_tasks
@@ -51,4 +51,4 @@ def main(options: in_trials.Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(in_trials.Options, description=__doc__))
+    start(main, in_trials.Options, __doc__)

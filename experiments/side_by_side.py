@@ -61,9 +61,13 @@ def compare(prefix: str, places: Mapping[str, Place], learners: Sequence[str], o
     names, chosen = [options.only] if options.only else list(places), [options.learner] if options.learner else list(learners)
     if options.quick:
         names, chosen = names[:1], chosen[:1]
+    for name in names:
+        check_name("place", name, places)
+    for learner in chosen:
+        check_name("learner", learner, dict.fromkeys(ROWS))
 
     def work(name, learner):
-        place = check_name("place", name, places)
+        place = places[name]
         budget = 1 if options.quick else options.budget or place.budget
         family, probe = place.make(), None
         if learner == BY_EPISODE:

@@ -5,7 +5,7 @@ import json
 import time
 
 import numpy as np
-import tyro
+from command_line import start
 from kept import RESULTS
 
 from metadqn_jax import figures, programs, stats
@@ -81,4 +81,4 @@ def say(done, metrics):
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    start(main, Options, Options.__doc__)

@@ -8,7 +8,7 @@ import dataclasses
 import time
 
 import numpy as np
-import tyro
+from command_line import start
 from kept import RESULTS, fill
 from rich.console import Console
 from tabular_rows import BOUNDS, LEARNED, LENGTHS, REFERENCES, STRATEGIES, run
@@ -90,4 +90,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    start(main, Options, Options.__doc__)

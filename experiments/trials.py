@@ -1,6 +1,6 @@
 """RL² on random MDPs for 10 episodes, with two memories: python experiments/trials.py [--seeds N] [--only NAME] [--quick]."""
 
-import tyro
+from command_line import start
 from in_trials import Options, rl2, run
 from kept import RESULTS
 
@@ -44,4 +44,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    start(main, Options, __doc__)

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
+from command_line import start
 from kept import RESULTS, fill
 from seeds import trained
 
@@ -116,4 +116,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=Options.__doc__))
+    start(main, Options, Options.__doc__)

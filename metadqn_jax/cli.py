@@ -24,6 +24,8 @@ DEFAULTS = {"tasks": "navigation", "learner": "maml", "seed": 0, "chunk": 8, "ev
 def train(options: Train, console: Console) -> None:
     """Run `metadqn train`."""
     folder, options = _place(options)
+    for name in ("family", "recipe", "hidden"):
+        require(getattr(options, name) != (), f"--{name} needs at least one value, got none; give one, or drop it.")
     for name in ("steps", "chunk"):
         value = getattr(options, name)
         require(value is None or value >= 1, f"--{name.replace('_', '-')} must be at least 1, got {value}; raise it.")
@@ -98,6 +100,10 @@ def main(arguments: list[str] | None = None) -> None:
     except Misuse as misuse:
         Console(stderr=True, soft_wrap=True).print(f"metadqn: {misuse}", style="red", highlight=False, markup=False)
         sys.exit(2)
+    except KeyboardInterrupt:
+        line = "metadqn: stopped; a run that has a folder goes on with --resume"
+        Console(stderr=True, soft_wrap=True).print(line, highlight=False, markup=False)
+        sys.exit(130)
 
 
 def _place(options: Train) -> tuple[pathlib.Path, Train]:

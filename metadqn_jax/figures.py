@@ -39,15 +39,20 @@ def adaptation(
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for color, (label, curve) in zip(COLORS * 2, curves.items(), strict=False):
+    for (style, color), (label, curve) in zip(_styles(), curves.items(), strict=False):
         place = range(len(steps))
         low, high = zip(*curve["ci95"], strict=True)
-        axes.plot(place, curve["mean_return"], marker="o", color=color, label=label)
+        axes.plot(place, curve["mean_return"], marker="o", color=color, linestyle=style, label=label)
         axes.fill_between(place, low, high, color=color, alpha=0.2, linewidth=0)
         axes.set_xticks(place, [str(k) for k in steps])
     _levels(axes, references)
     axes.set(xlabel=xlabel, ylabel="greedy return on held-out tasks", title=title)
     _finish(figure, axes, path)
+
+
+def _styles():
+    """(line style, colour) of one line after the other, without end: the first 32 differ."""
+    return itertools.cycle(itertools.product(("-", "--", ":", "-."), COLORS))
 
 
 def lines(
@@ -67,7 +72,7 @@ def lines(
     figure = Figure(figsize=(8.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for (style, color), (label, one) in zip(itertools.product(("-", "--"), COLORS), series.items(), strict=False):
+    for (style, color), (label, one) in zip(_styles(), series.items(), strict=False):
         axes.plot(one["x"], one["mean"], marker="o", markersize=3, color=color, linestyle=style, label=label)
         axes.fill_between(one["x"], one["low"], one["high"], color=color, alpha=0.12, linewidth=0)
     _levels(axes, references or {})

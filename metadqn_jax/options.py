@@ -63,7 +63,7 @@ def named(kind: str, name: str, table: Any) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Misuse(f"a {kind} of one's own is named module:attribute, got {name!r} ({error}); mend the name.") from error
 
 
@@ -71,7 +71,15 @@ def family_of(options: Any) -> Family:
     """The family that the options name, made with their arguments. Raises `Misuse`."""
     make = named("task family", options.tasks, FAMILIES)
     require(callable(make), f"a task family is named by the function that makes it, got {options.tasks!r}; name that.")
-    family = make(**pairs("family", options.family, inspect.signature(make).parameters))
+    try:
+        parameters = inspect.signature(make).parameters
+    except ValueError as error:  # a builtin that does not say what it takes
+        raise Misuse(f"a task family is named by the function that makes it, got {options.tasks!r}; name that.") from error
+    arguments = pairs("family", options.family, parameters)
+    for name, one in parameters.items():
+        left_out = one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and name not in arguments
+        require(not left_out, f"{options.tasks} needs its argument {name}, got none; give --family {name}=VALUE.")
+    family = make(**arguments)
     check_family(family)
     return family
 

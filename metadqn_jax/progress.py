@@ -28,6 +28,7 @@ class Dashboard:
         if self.stop:
             raise KeyboardInterrupt
         self.stop = True
+        self.progress.update(self.bar, description="stopping after these steps; Ctrl-C again to stop at once")
 
     def show(self, done: int, row: dict) -> bool:
         """Draw the row; True asks the run to stop."""

@@ -47,8 +47,13 @@ def prepare(folder: pathlib.Path, config: dict, resume: bool) -> None:
 def load_config(folder: pathlib.Path) -> dict:
     """What `config.json` says. Raises `Misuse` where there is none."""
     try:
-        return json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        config = json.loads((folder / "config.json").read_text())
+        if not (
+            isinstance(config, dict) and isinstance(config.get("options"), dict) and isinstance(config.get("recipe"), dict)
+        ):
+            raise ValueError("it lacks the options and the recipe")
+        return config
+    except (KeyError, OSError, TypeError, ValueError) as error:  # what is no UTF-8, or no JSON, is a ValueError
         raise Misuse(f"{folder} holds no run with a readable config.json ({error}); name the folder of a run.") from error
 
 
@@ -126,6 +131,8 @@ def train(
         row["seconds"] = round(time.perf_counter() - began, 3)
         write(folder / "metrics.jsonl", json.dumps(row) + "\n", append=True)
         stop = on_chunk(done, row)
+        if stop or done == steps:
+            require(_finite(state.slow.params), f"the weights must stay finite, got others after {done} outer steps; {cure}.")
         if stop or done - saved >= every or done == steps:
             checkpoints.save(place, done, state, config)
             saved = done
@@ -166,8 +173,22 @@ def write(path: pathlib.Path, text: str, append: bool = False) -> None:
 def _truncate(path: pathlib.Path, done: int) -> None:
     """Drop the rows that a stopped run wrote after its last checkpoint: they will be written again."""
     if path.exists():
-        rows = [row for row in path.read_text().splitlines() if row.endswith("}") and json.loads(row)["step"] <= done]
-        write(path, "".join(row + "\n" for row in rows))
+        rows = [row for row in path.read_text(errors="replace").splitlines() if 0 <= _step(row) <= done]
+        whole = path.with_suffix(".part")
+        write(whole, "".join(row + "\n" for row in rows))
+        whole.replace(path)  # at once: who is stopped here leaves the old rows or the new ones
+
+
+def _step(row: str) -> int:
+    """The outer step that a row of metrics tells of, −1 for a row that is broken."""
+    try:
+        return int(json.loads(row)["step"])
+    except (KeyError, TypeError, ValueError):
+        return -1
+
+
+def _finite(params: Any) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params) if np.issubdtype(leaf.dtype, np.floating))
 
 
 def _commit() -> str | None:

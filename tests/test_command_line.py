@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from metadqn_jax.catalog import FAMILIES, LEARNERS
 from metadqn_jax.checks import Misuse
 from metadqn_jax.living import live
 from metadqn_jax.options import build, choose
+from metadqn_jax.training import steps_together
 
 TINY = ["--hidden", "4", "--meta-batch", "2", "--segment-steps", "4", "--streams", "2", "--eval-tasks", "4"]
 KEYS = {"tasks", "learner", "seed", "outer_steps", "env_steps", "num_tasks"}
@@ -84,11 +86,45 @@ def test_a_stopped_run_goes_on_bit_for_bit(run, tmp_path, monkeypatch):
         assert metadqn("train", "--steps", 4, "--out", folder, *TINY) == 130
     assert checkpoints.latest(folder / "checkpoints") == 2
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 3, "loss"')  # cut off in the middle of a row
+        file.write('[1]\n{"loss": 1}\n{"step": 3, "loss"}\n{"step": 3, "loss"')  # broken, or cut off in the middle of a row
     assert metadqn("train", "--resume", "--out", folder) == 0
     assert saved_leaves(folder) == saved_leaves(run)
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_stop_outside_of_training_is_told_in_one_line(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "listing", stopped)
+    assert metadqn("list") == 130
+    assert capsys.readouterr().err.startswith("metadqn: stopped; ")
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"[1]", b'{"options": {}, "recipe": null}', b""], ids=str)
+def test_a_config_that_cannot_be_read_is_told_in_one_sentence(tmp_path, capsys, spoilt):
+    (tmp_path / "config.json").write_bytes(spoilt)
+    for arguments in (["evaluate", tmp_path], ["train", "--resume", "--out", tmp_path]):
+        assert metadqn(*arguments) == 2
+        assert "holds no run with a readable config.json" in capsys.readouterr().err
+    with pytest.raises(Misuse, match="holds no run with a readable config"):
+        runs.load(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_told_before_they_are_saved(tmp_path, capsys, monkeypatch):
+    def spoilt(trainer, size):
+        def steps(key, state):
+            state, metrics = steps_together(trainer, size)(key, state)
+            broken = jax.tree.map(lambda leaf: leaf * jnp.nan, state.slow.params)
+            return state._replace(slow=state.slow._replace(params=broken)), metrics
+
+        return steps
+
+    monkeypatch.setattr(runs, "steps_together", spoilt)
+    assert metadqn("train", "--steps", 1, "--out", tmp_path / "run", *TINY) == 2
+    assert "the weights must stay finite" in capsys.readouterr().err
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints") is None
 
 
 def test_list_names_everything(capsys):
@@ -122,6 +158,8 @@ MISTAKES = {
     "no worst tasks": (["train", "--cvar", "0"], "worst tasks"),
     "all and more": (["train", "--cvar", "1.5"], "worst tasks"),
     "resume without folder": (["train", "--resume"], "--out"),
+    "hidden layers of no size": (["train", "--hidden"], "--hidden needs at least one value"),
+    "no argument of a family": (["train", "--family"], "--family needs at least one value"),
     "evaluate nothing": (["evaluate", "/no/such/run"], "folder of a run"),
     "unknown option": (["train", "--colour", "red"], "colour"),
     "unknown command": (["trian"], "Unrecognized options: trian; see metadqn --help."),
@@ -228,6 +266,9 @@ from metadqn_jax.tasks.navigation_2d import navigation_2d
 def few(bins=3):
     return navigation_2d(bins)
 
+def sized(size):
+    return navigation_2d(size)
+
 half = alike("half of MAML", "nobody", of_descent(fomaml))
 """
 
@@ -239,11 +280,20 @@ def test_families_and_learners_of_one_s_own(tmp_path, monkeypatch):
     chosen = choose(Train("mine:few", "mine:half", family=("bins=2",)))
     assert chosen.family.split.train.spec.head.width == 4
     assert chosen.entry.line == "half of MAML"
-    for name, words in (("mine:many", "mend the name"), ("yours:few", "mend the name"), (":", "mend the name")):
+    for name, words in (
+        ("mine:many", "mend the name"),
+        ("yours:few", "mend the name"),
+        (":", "mend the name"),
+        ("./mine.py:few", "mend the name"),
+    ):
         with pytest.raises(Misuse, match=words):
             choose(Train(name, "maml"))
     with pytest.raises(Misuse, match="the learner must be an Entry"):
         choose(Train("navigation", "mine:few"))
+    with pytest.raises(Misuse, match="mine:sized needs its argument size, got none; give --family size=VALUE"):
+        choose(Train("mine:sized", "maml"))
+    with pytest.raises(Misuse, match="named by the function that makes it"):
+        choose(Train("builtins:dict", "maml"))
     with pytest.raises(Misuse, match="a Family is needed here, got a Entry"):
         choose(Train("mine:alike", "maml", family=("line=1", "paper=2", "factory=3")))
 
