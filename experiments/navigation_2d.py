@@ -69,11 +69,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Run what is missing, and write results/navigation_2d_HEAD.{json,md,png}."""
-    console = Console()
-    heads, learners = (
-        ([options.only] if options.only else list(HEADS)),
-        [options.learner] if options.learner else list(LEARNERS),
-    )
+    console, heads = Console(), [options.only] if options.only else list(HEADS)
+    learners = [options.learner] if options.learner else list(LEARNERS)
     for head in heads:
         check_name("head", head, HEADS)
     for name in learners:

@@ -48,10 +48,8 @@ def load_config(folder: pathlib.Path) -> dict:
     """What `config.json` says. Raises `Misuse` where there is none."""
     try:
         config = json.loads((folder / "config.json").read_text())
-        if not (
-            isinstance(config, dict) and isinstance(config.get("options"), dict) and isinstance(config.get("recipe"), dict)
-        ):
-            raise ValueError("it lacks the options and the recipe")
+        if not all(isinstance(config[part], dict) for part in ("options", "recipe")):
+            raise TypeError("no options, or no recipe")
         return config
     except (KeyError, OSError, TypeError, ValueError) as error:  # what is no UTF-8, or no JSON, is a ValueError
         raise Misuse(f"{folder} holds no run with a readable config.json ({error}); name the folder of a run.") from error
