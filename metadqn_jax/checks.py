@@ -11,6 +11,8 @@ import jax
 import jax.core
 import numpy as np
 
+HUGE = 1e9  # numbers within it have squares, and what is made of two of them, within float32
+
 
 class Misuse(ValueError):
     """A mistake of the caller's; its message is one sentence that says how to mend it."""

@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metadqn_jax.checks import check_real
+from metadqn_jax.checks import HUGE, check_real
 from metadqn_jax.types import Array, Key
-
-HUGE = 1e9  # whose squares float32 holds
 
 
 class ArmPrior(NamedTuple):

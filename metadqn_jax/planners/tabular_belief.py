@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metadqn_jax.checks import check_real, is_traced, require
+from metadqn_jax.checks import HUGE, check_real, is_traced, require
 from metadqn_jax.types import Array, Key, Transition
 
 
@@ -24,7 +24,7 @@ class Prior(NamedTuple):
 
 
 DUAN = Prior()
-TINY, HUGE = 1e-9, 1e9  # between them squares, and what is made of two of them, stay within float32
+TINY = 1e-9  # the least whose squares, and what is made of two of them, stay within float32
 
 
 class Counts(NamedTuple):

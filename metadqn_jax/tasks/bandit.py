@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metadqn_jax.actions import discrete, held
-from metadqn_jax.checks import check_count, check_real
+from metadqn_jax.checks import HUGE, check_count, check_real
 from metadqn_jax.environments.bandit import Bandit, BernoulliBandit, GaussianBandit
 from metadqn_jax.tasks.base import Family, Recipe
 from metadqn_jax.tasks.from_gymnax import from_gymnax
@@ -49,9 +49,9 @@ def gaussian_bandit(arms: int = 5, pulls: int = 10, *, mean: float = 0.0, spread
     Raises `Misuse` on sizes < 1, a spread < 1e-6, a negative noise, and on numbers above 1e9.
     """
     _check_sizes(arms, pulls)
-    check_real("mean", mean, least=-1e9, most=1e9)
-    check_real("spread", spread, least=1e-6, most=1e9)
-    check_real("noise", noise, most=1e9)
+    check_real("mean", mean, least=-HUGE, most=HUGE)
+    check_real("spread", spread, least=1e-6, most=HUGE)
+    check_real("noise", noise, most=HUGE)
     base = GaussianBandit(means=jnp.zeros(arms), noise=noise, max_steps_in_episode=pulls)
     return _family(base, lambda key, shape: mean + spread * jax.random.normal(key, shape))
 
