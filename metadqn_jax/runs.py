@@ -159,11 +159,16 @@ def as_json(result: dict) -> dict:
 
 
 def write(path: pathlib.Path, text: str, append: bool = False) -> None:
-    """Write or append `text`. Raises `Misuse` where the folder cannot be written."""
+    """Append `text`, or write it as a whole: who is stopped here leaves the old file or the new one.
+
+    Raises `Misuse` where the folder cannot be written.
+    """
+    part = path if append else path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a" if append else "w") as file:
+        with part.open("a" if append else "w") as file:
             file.write(text)
+        part.replace(path)
     except OSError as error:
         raise Misuse(f"the run's folder must be writable, got {path.parent} ({error}); name another with --out.") from error
 
@@ -172,9 +177,7 @@ def _truncate(path: pathlib.Path, done: int) -> None:
     """Drop the rows that a stopped run wrote after its last checkpoint: they will be written again."""
     if path.exists():
         rows = [row for row in path.read_text(errors="replace").splitlines() if 0 <= _step(row) <= done]
-        whole = path.with_suffix(".part")
-        write(whole, "".join(row + "\n" for row in rows))
-        whole.replace(path)  # at once: who is stopped here leaves the old rows or the new ones
+        write(path, "".join(row + "\n" for row in rows))
 
 
 def _step(row: str) -> int:
