@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
+from command_line import start
 from kept import RESULTS, compile_fast
 
 from metadqn_jax import networks, programs, replay, td, trees
@@ -210,11 +210,19 @@ PARTS = {  # name: (function, its sizes, those of a smoke test)
 }
 
 
-def main(only: str | None = None, quick: bool = False):
-    """Print the benchmark's tables; the README's is kept as results/benchmark_environments.md.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Print the benchmark's tables; the README's is kept as results/benchmark_environments.md."""
 
-    only: one table, of gradients, loops, replays, memories, solves and environments.   quick: a smoke test with tiny sizes.
-    """
+    only: str | None = None
+    """One table, of gradients, loops, replays, memories, solves and environments."""
+    quick: bool = False
+    """A smoke test with tiny sizes."""
+
+
+def main(options: Options) -> None:
+    """Print the tables that are asked for."""
+    only, quick = options.only, options.quick
     if quick:
         compile_fast()
     for name in [only] if only else PARTS:
@@ -225,4 +233,4 @@ def main(only: str | None = None, quick: bool = False):
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    start(main, Options, Options.__doc__)

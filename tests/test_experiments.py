@@ -29,6 +29,7 @@ MISTAKES = {
     "navigation_2d.py --quick --only nope": "unknown head 'nope'",
     "action_heads.py --only nope": "unknown task 'nope'",
     "bandits.py --only 10,5 100,5": "--only must name a cell, a column or one of each",
+    "benchmark.py --only nope": "unknown table 'nope'",
     "tabular_mdps.py --only nope": "unknown row 'nope'",
     "compare_learners.py --budget -5": "--budget must be a whole number of at least 1, got -5",
     "gridnavi.py --tasks 0": "--tasks must be a whole number of at least 1, got 0",
@@ -46,3 +47,4 @@ def test_mistakes_on_the_command_line_are_told_in_one_sentence_before_anything_r
     assert len(told) == 1
     assert MISTAKES[line] in told[0]
     assert "Traceback" not in done.stderr
+    assert not done.stdout
