@@ -13,6 +13,7 @@ from metadqn_jax.checks import Misuse
 from metadqn_jax.environments.bandit import Bandit, BernoulliBandit, GaussianBandit
 from metadqn_jax.evaluation import trial_returns
 from metadqn_jax.loops import repeat
+from metadqn_jax.planners import bandit
 from metadqn_jax.planners import bandit_strategies as strategies
 from metadqn_jax.planners.bandit import bayes_optimal, gittins_index
 from metadqn_jax.planners.bandit_belief import beta, beta_prior, normal_prior
@@ -176,6 +177,22 @@ def test_the_bayes_optimum_is_that_of_the_best_of_all_policies():
             total += likelihood * sum(rewards)
         totals.append(total)
     assert bayes_optimal(2, 3) == pytest.approx(max(totals), abs=1e-12)
+
+
+def test_the_bayes_optimum_of_one_arm_is_its_mean_however_many_pulls():
+    assert bayes_optimal(1, 5_000) == 2_500.0
+
+
+@pytest.mark.parametrize(("prior", "bound"), [((1.0, 1.0), 1e-4), ((1.0, 1000.0), 1e-3)])
+def test_the_gittins_index_is_as_exact_as_it_says(monkeypatch, prior, bound):
+    usual = gittins_index(20, 0.9, prior)
+    monkeypatch.setattr(bandit, "CHARGES", 8192)
+    assert np.abs(usual - gittins_index(20, 0.9, prior)).max() < bound
+
+
+def test_a_draw_of_no_finite_beta_ends():
+    drawn = beta(jax.random.key(0), jnp.array([jnp.inf, 2.0]), jnp.array([1.0, 2.0]))
+    assert np.isfinite(drawn).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("arms", "optimum"), [(5, 6.660), (10, 6.714), (50, 6.714)])

@@ -17,7 +17,7 @@ from metadqn_jax.tasks.splits import separate
 from metadqn_jax.tasks.trials import REPLAYED
 from metadqn_jax.types import Span
 
-RECIPE = Recipe(  # chosen on train tasks for a DQN that is shown the goal, in rooms of 6² cells without rules
+RECIPE = Recipe(  # near one with which a DQN that is shown the goal learns on train tasks of 6² cells; streams, film untried
     span=Span(segments=2, steps=80, streams=8),
     discount=0.95,
     inner_trace=0.5,
@@ -31,7 +31,7 @@ RECIPE = Recipe(  # chosen on train tasks for a DQN that is shown the goal, in r
     hidden=(128, 128),
     film=True,
 )
-TRIAL_RECIPE = dataclasses.replace(REPLAYED, reward_scale=1.0, outer_rate=4e-3)  # there, too
+TRIAL_RECIPE = dataclasses.replace(REPLAYED, reward_scale=1.0, outer_rate=4e-3)  # RL² learned with it on those tasks
 PARTS = {"combinations": True, "rulesets": False}  # what held-out tasks have that train tasks have not
 GOALS, RULES = 15, 12  # kinds that xminigrid knows
 
